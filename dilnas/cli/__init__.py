@@ -1,0 +1,5 @@
+"""Command line: parse, call the library, print, exit code; nothing else."""
+
+
+def main() -> None:
+    """Entry point."""
