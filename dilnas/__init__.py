@@ -1,6 +1,3 @@
-"""dilnas finds the DilateFormer that fits a budget and a device, and measures it.
+"""dilnas (public API is bound by the lead once the rooms are in)."""
 
->>> from dilnas import variant, cost
->>> cost(variant("tiny")).flops
-3176956736
-"""
+__version__ = "0.1.0"

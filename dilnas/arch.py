@@ -15,14 +15,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from itertools import groupby
-from operator import index
-from typing import Any, SupportsIndex
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from dilnas.errors import ArchitectureError, InputError
+from dilnas.stage import Stage, check_fields, checked_integer, stage_from_dict, stage_to_dict
 
 __all__ = ["DOWNSAMPLES", "POS_EMBEDS", "STEMS", "Architecture", "Stage"]
 
@@ -35,126 +33,15 @@ downsampling layer, in both places, nowhere."""
 FORMAT = 1
 """Version of the JSON and YAML form. 1: first."""
 
-MAX_STAGES, MAX_DEPTH, MAX_DIM, MAX_WINDOW, MAX_DILATION = 8, 256, 1 << 14, 63, 255
-
-
-def _integer(value: object, where: str, low: int, high: int) -> int:
-    """``value`` as an int in [low, high]; a bool or a float is not one, a numpy integer is."""
-    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
-        raise ArchitectureError("must be an integer", where=where, got=value)
-    number = index(value)
-    if not low <= number <= high:
-        raise ArchitectureError("out of range", where=where, expected=f"{low}..{high}", got=number)
-    return number
+MAX_STAGES = 8
 
 
 def _choice(value: object, where: str, choices: Sequence[str]) -> str:
     if not isinstance(value, str) or value not in choices:
-        raise ArchitectureError("unknown choice", where=where, expected="|".join(choices), got=value)
-    return value
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
-    """One stage: ``msda_depth`` MSDA blocks, then ``global_depth`` global blocks.
-
-    Attributes:
-        dim: channels C of the feature map (B, C, H, W).
-        num_heads: attention heads of every block; divides ``dim``.
-        msda_depth: number of multi-scale dilated attention blocks.
-        global_depth: number of global attention blocks, after them.
-        window_size: side w of the w x w neighbourhood of an MSDA head, odd; None without MSDA.
-        dilations: one dilation for each head group, a divisor of ``num_heads`` many; () without
-            MSDA. Group i owns the i-th contiguous share of the channels.
-        mlp_ratio: hidden width of the MLP over ``dim``.
-    """
-
-    dim: int
-    num_heads: int
-    msda_depth: int = 0
-    global_depth: int = 0
-    window_size: int | None = 3
-    dilations: tuple[int, ...] = (1, 2, 3)
-    mlp_ratio: float = 4.0
-
-    def __post_init__(self) -> None:
-        self._integer("dim", 1, MAX_DIM)
-        self._integer("num_heads", 1, self.dim)
-        if self.dim % self.num_heads:
-            raise ArchitectureError(
-                "num_heads must divide dim", where="num_heads",
-                expected=f"a divisor of {self.dim}", got=self.num_heads,
-            )  # fmt: skip
-        self._integer("msda_depth", 0, MAX_DEPTH)
-        self._integer("global_depth", 0, MAX_DEPTH)
-        if self.depth == 0:
-            raise ArchitectureError(
-                "a stage must have a block", where="msda_depth", expected="depth >= 1", got=0
-            )
-        self._check_mlp_ratio()
-        if self.msda_depth:
-            self._check_attention()
-        else:
-            object.__setattr__(self, "window_size", None)
-            object.__setattr__(self, "dilations", ())
-
-    def _integer(self, name: str, low: int, high: int) -> None:
-        object.__setattr__(self, name, _integer(getattr(self, name), name, low, high))
-
-    def _check_mlp_ratio(self) -> None:
-        ratio = self.mlp_ratio
-        if isinstance(ratio, bool) or not isinstance(ratio, int | float):
-            raise ArchitectureError("must be a number", where="mlp_ratio", got=ratio)
-        if not (math.isfinite(ratio) and 0 < ratio <= 64 and int(self.dim * ratio) >= 1):
-            raise ArchitectureError(
-                "out of range", where="mlp_ratio", expected="1/dim..64", got=ratio
-            )
-        object.__setattr__(self, "mlp_ratio", float(ratio))
-
-    def _check_attention(self) -> None:
-        self._integer("window_size", 1, MAX_WINDOW)
-        if self.window_size is None or self.window_size % 2 == 0:
-            raise ArchitectureError(
-                "window_size must be odd, so that a query is at its centre",
-                where="window_size", expected="1, 3, 5, …", got=self.window_size,
-            )  # fmt: skip
-        given = self.dilations
-        if isinstance(given, str) or not isinstance(given, Sequence) or not given:
-            raise ArchitectureError(
-                "must be a non-empty list of integers", where="dilations", got=given
-            )
-        dilations = tuple(
-            _integer(dilation, f"dilations[{i}]", 1, MAX_DILATION) for i, dilation in enumerate(given)
+        raise ArchitectureError(
+            "unknown choice", where=where, expected="|".join(choices), got=value
         )
-        if self.num_heads % len(dilations):
-            raise ArchitectureError(
-                "the number of dilations must divide num_heads", where="dilations",
-                expected=f"a divisor of {self.num_heads} many", got=dilations,
-            )  # fmt: skip
-        object.__setattr__(self, "dilations", _canonical_dilations(dilations, self.window_size))
-
-    @property
-    def depth(self) -> int:
-        """Number of blocks."""
-        return self.msda_depth + self.global_depth
-
-    @property
-    def head_dim(self) -> int:
-        """Channels of one head."""
-        return self.dim // self.num_heads
-
-    @property
-    def mlp_hidden(self) -> int:
-        """Hidden width of the MLP: ``int(dim * mlp_ratio)``, as the official code rounds."""
-        return int(self.dim * self.mlp_ratio)
-
-
-def _canonical_dilations(dilations: tuple[int, ...], window: int) -> tuple[int, ...]:
-    """The shortest list that gives every head the same dilation: (1, 1, 2, 2) is (1, 2)."""
-    if window == 1:
-        return (1,)
-    run = math.gcd(*(len(list(group)) for _, group in groupby(dilations)))
-    return dilations[::run]
+    return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,8 +67,9 @@ class Architecture:
     in_chans: int = 3
 
     def __post_init__(self) -> None:
-        if isinstance(self.stages, str) or not isinstance(self.stages, Sequence):
-            raise ArchitectureError("must be a list of stages", where="stages", got=self.stages)
+        given: object = self.stages
+        if isinstance(given, str) or not isinstance(given, Sequence):
+            raise ArchitectureError("must be a list of stages", where="stages", got=given)
         if not 1 <= len(self.stages) <= MAX_STAGES:
             raise ArchitectureError(
                 "wrong number of stages", where="stages",
@@ -197,7 +85,7 @@ class Architecture:
         if not isinstance(self.qkv_bias, bool):
             raise ArchitectureError("must be true or false", where="qkv_bias", got=self.qkv_bias)
         for name, low, high in (("num_classes", 0, 1 << 22), ("in_chans", 1, 4096)):
-            object.__setattr__(self, name, _integer(getattr(self, name), name, low, high))
+            object.__setattr__(self, name, checked_integer(getattr(self, name), name, low, high))
 
     # --- what it is -------------------------------------------------------------------------
 
@@ -253,7 +141,7 @@ class Architecture:
         """Plain dicts, lists, numbers and strings, in canonical form."""
         out: dict[str, Any] = {"dilnas_architecture": FORMAT}
         out.update({f.name: getattr(self, f.name) for f in fields(self) if f.name != "stages"})
-        out["stages"] = [_stage_to_dict(stage) for stage in self.stages]
+        out["stages"] = [stage_to_dict(stage) for stage in self.stages]
         return out
 
     @classmethod
@@ -267,7 +155,7 @@ class Architecture:
             raise ArchitectureError(
                 "unknown format", where="dilnas_architecture", expected=FORMAT, got=version
             )
-        _known_fields(cls, values, "")
+        check_fields(cls, values, "")
         stages = values.pop("stages", None)
         if isinstance(stages, str) or not isinstance(stages, Sequence):
             raise ArchitectureError("must be a list of stages", where="stages", got=stages)
@@ -275,7 +163,7 @@ class Architecture:
             raise ArchitectureError(
                 "too many stages", where="stages", expected=f"1..{MAX_STAGES}", got=len(stages)
             )
-        built = tuple(_stage_from_dict(stage, f"stages[{i}]") for i, stage in enumerate(stages))
+        built = tuple(stage_from_dict(stage, f"stages[{i}]") for i, stage in enumerate(stages))
         return cls(stages=built, **values)
 
     def to_json(self) -> str:
@@ -297,7 +185,7 @@ class Architecture:
         lines = [f"{name}: {json.dumps(value)}" for name, value in head.items()]
         lines.append("stages:")
         for stage in self.stages:
-            items = ", ".join(f"{k}: {json.dumps(v)}" for k, v in _stage_to_dict(stage).items())
+            items = ", ".join(f"{k}: {json.dumps(v)}" for k, v in stage_to_dict(stage).items())
             lines.append(f"  - {{{items}}}")
         return "\n".join(lines) + "\n"
 
@@ -314,40 +202,3 @@ class Architecture:
         from dilnas.official import architecture_from_official
 
         return architecture_from_official(kwargs)
-
-
-def _stage_to_dict(stage: Stage) -> dict[str, Any]:
-    """Canonical: a stage without MSDA blocks has neither window nor dilations."""
-    out = asdict(stage)
-    if stage.msda_depth:
-        out["dilations"] = list(stage.dilations)
-    else:
-        del out["window_size"], out["dilations"]
-    return out
-
-
-def _stage_from_dict(data: object, where: str) -> Stage:
-    if not isinstance(data, Mapping):
-        raise ArchitectureError("a stage must be a mapping", where=where, got=data)
-    values = dict(data)
-    _known_fields(Stage, values, where + ".")
-    for name in ("dim", "num_heads"):
-        if name not in values:
-            raise ArchitectureError("missing field", where=f"{where}.{name}")
-    if isinstance(values.get("dilations"), list):
-        values["dilations"] = tuple(values["dilations"])
-    try:
-        return Stage(**values)
-    except ArchitectureError as error:
-        raise ArchitectureError(
-            error.rule, where=f"{where}.{error.where}", expected=error.expected, got=error.got
-        ) from None
-
-
-def _known_fields(kind: type, values: Mapping[Any, Any], prefix: str) -> None:
-    known = [f.name for f in fields(kind)]
-    for name in values:
-        if name not in known:
-            raise ArchitectureError(
-                "unknown field", where=f"{prefix}{name}", expected=", ".join(known)
-            )

@@ -43,7 +43,8 @@ class DilnasError(Exception):
         super().__init__(rule, where, expected, got)
 
     def __str__(self) -> str:
-        text = f"{self.where}: {self.rule}" if self.where else self.rule
+        rule = _shown(self.rule, 600)
+        text = f"{_shown(self.where, 300)}: {rule}" if self.where else rule
         details = []
         if self.expected is not None:
             details.append(f"expected {_shown(self.expected)}")
@@ -51,7 +52,11 @@ class DilnasError(Exception):
             details.append(f"got {_shown(self.got)}")
         if details:
             text += f" ({', '.join(details)})"
-        return " ".join(text.split())
+        line = " ".join(text.split())
+        if line.isprintable():
+            return line
+        # Escape sequences and lone surrogates from a hostile file must not reach a terminal.
+        return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.rule, self.where, self.expected, self.got)
@@ -65,6 +70,8 @@ def _rebuild(
 
 
 def _shown(value: object, limit: int = 120) -> str:
+    if isinstance(value, int) and value.bit_length() > 1024:
+        return f"an integer of {value.bit_length()} bits"  # Python refuses to print the longest
     text = value if isinstance(value, str) else repr(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"
 

@@ -23,12 +23,15 @@ def read_text(path: str | os.PathLike[str], *, kind: type[DilnasError] = InputEr
     try:
         if file.is_dir():
             raise kind("a file is needed, this is a folder", where=str(file))
-        size = file.stat().st_size
-        if size > MAX_TEXT_BYTES:
-            raise kind("file too large", where=str(file), expected=f"<= {MAX_TEXT_BYTES} bytes", got=size)
-        return file.read_text(encoding="utf-8")
+        with file.open("rb") as opened:
+            data = opened.read(MAX_TEXT_BYTES + 1)  # a device has no end and no size
+        if len(data) > MAX_TEXT_BYTES:
+            raise kind("file too large", where=str(file), expected=f"<= {MAX_TEXT_BYTES} bytes")
+        return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise kind("not UTF-8 text", where=str(file)) from error
+    except ValueError as error:  # a NUL in the name
+        raise kind(f"cannot be read: {error}", where=str(file)) from error
     except OSError as error:
         raise kind(f"cannot be read: {error.strerror or error}", where=str(file)) from error
 
@@ -45,7 +48,7 @@ def parse_yaml(text: str, *, kind: type[DilnasError] = InputError, where: str = 
 
         def compose_node(self, parent: Any, index: Any) -> Any:
             if self.check_event(yaml.AliasEvent):
-                mark = self.peek_event().start_mark
+                mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
                 raise yaml.composer.ComposerError(None, None, "aliases are not allowed", mark)
             return super().compose_node(parent, index)
 
@@ -55,7 +58,9 @@ def parse_yaml(text: str, *, kind: type[DilnasError] = InputError, where: str = 
                 key = self.construct_object(key_node, deep=True)
                 if not isinstance(key, str | int | float | bool) or key in seen:
                     problem = f"repeated or unusable key {str(key)[:40]!r}"
-                    raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
+                    raise yaml.constructor.ConstructorError(
+                        None, None, problem, key_node.start_mark
+                    )
                 seen.add(key)
             return super().construct_mapping(node, deep)
 
@@ -66,10 +71,15 @@ def parse_yaml(text: str, *, kind: type[DilnasError] = InputError, where: str = 
         raise kind(f"not acceptable YAML{line}: {error.problem}", where=where) from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise kind(f"not acceptable YAML: {error}", where=where) from error
+    except (LookupError, TypeError, AttributeError) as error:
+        # What PyYAML raises for a tag whose value does not fit it: !!int "", !!bool maybe, …
+        raise kind("not acceptable YAML: a tag that its value does not fit", where=where) from error
 
 
 @contextmanager
-def write_with(path: str | os.PathLike[str], *, kind: type[DilnasError] = InputError) -> Iterator[Path]:
+def write_with(
+    path: str | os.PathLike[str], *, kind: type[DilnasError] = InputError
+) -> Iterator[Path]:
     """Yield a temporary file beside ``path``; move it there when the block ends well.
 
     A block that fails leaves ``path`` as it was and nothing beside it. Raises ``kind`` when the
@@ -85,12 +95,12 @@ def write_with(path: str | os.PathLike[str], *, kind: type[DilnasError] = InputE
     temporary = Path(name)
     try:
         yield temporary
-        with open(temporary, "rb") as written:
+        with temporary.open("rb") as written:
             os.fsync(written.fileno())
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
-        os.replace(temporary, target)
+        temporary.replace(target)
     except OSError as error:
         raise kind(f"cannot be written: {error.strerror or error}", where=str(target)) from error
     finally:

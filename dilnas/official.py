@@ -65,7 +65,7 @@ def architecture_from_official(given: Mapping[str, Any]) -> Architecture:
             if not any(value == neutral for neutral in NEUTRAL[name]):
                 raise ArchitectureError(
                     "official argument not supported with this value", where=name,
-                    expected=NEUTRAL[name][0] if NEUTRAL[name][0] is not None else "None", got=value,
+                    expected=repr(NEUTRAL[name][0]), got=value,
                 )  # fmt: skip
         elif name not in ELSEWHERE:
             known = ", ".join([*DEFAULTS, *NEUTRAL, *ELSEWHERE])

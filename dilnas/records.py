@@ -143,7 +143,7 @@ class Cost:
         return self.activation_elements * bytes_per_element
 
     def memory_bytes(self, batch_size: int = 1, bytes_per_element: int = 4) -> int:
-        """Weights plus the largest set of live activations of an inference pass: ``--budget-mb``."""
+        """Weights plus the largest set of live activations in inference: ``--budget-mb``."""
         return (self.params + batch_size * self.peak_activation_elements) * bytes_per_element
 
     def stage_rows(self) -> tuple[CostRow, ...]:

@@ -63,7 +63,5 @@ def variant(name: str, **changes: Any) -> Architecture:
         10
     """
     if name not in VARIANTS:
-        raise ArchitectureError(
-            "unknown variant", where=repr(name), expected=" | ".join(VARIANTS)
-        )
+        raise ArchitectureError("unknown variant", where=repr(name), expected=" | ".join(VARIANTS))
     return VARIANTS[name].replace(**changes)

@@ -1,5 +1,72 @@
 """Command line: parse, call the library, print, exit code; nothing else."""
 
+from __future__ import annotations
 
-def main() -> None:
-    """Entry point."""
+import os
+import sys
+from collections.abc import Sequence
+from types import TracebackType
+from typing import NoReturn
+
+from dilnas.errors import DilnasError
+
+__all__ = ["main"]
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C: 128 + SIGINT."""
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit: 0 done, 1 a bug, 2 the user's input, 130 interrupted."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = _take_debug(words)
+    if not debug:
+        sys.excepthook = _one_line
+    try:
+        code = _run(words)
+    except DilnasError as error:
+        if debug:
+            raise
+        _say(f"error: {error}")
+        code = error.exit_code
+    except KeyboardInterrupt:
+        _say("interrupted")
+        code = INTERRUPTED
+    except BrokenPipeError:
+        # The reader went away (`dilnas … | head`): nothing is wrong, nobody is listening.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code)
+
+
+def _run(words: list[str]) -> int:
+    from dilnas.cli.app import app
+    from dilnas.cli.usage import USAGE_ERRORS, usage_line
+
+    try:
+        code = app(args=words, prog_name="dilnas", standalone_mode=False)
+    except USAGE_ERRORS as error:
+        if not (line := usage_line(error)):
+            return 0
+        _say(f"error: {line}")
+        return 2
+    return code if isinstance(code, int) else 0
+
+
+def _take_debug(words: list[str]) -> bool:
+    """Remove ``--debug`` from wherever it stands before a lone ``--``."""
+    end = words.index("--") if "--" in words else len(words)
+    found = [i for i, word in enumerate(words[:end]) if word == "--debug"]
+    for i in reversed(found):
+        del words[i]
+    return bool(found) or os.environ.get("DILNAS_DEBUG", "") not in ("", "0")
+
+
+def _say(text: str) -> None:
+    print(f"dilnas: {text}", file=sys.stderr)
+
+
+def _one_line(kind: type[BaseException], error: BaseException, _: TracebackType | None) -> None:
+    """What an unexpected exception looks like: short, and how to see the rest."""
+    text = " ".join(str(error).split())
+    _say(f"unexpected {kind.__name__}: {text} (a bug; --debug shows where)")

@@ -1,0 +1,168 @@
+"""A search's directory on disk: what lies where, read without torch and without Optuna.
+
+    runs/NAME/run.json                     the search: space, budgets, objectives, proxy, seed, …
+    runs/NAME/study.db                     the ledger (Optuna), unless another storage was given
+    runs/NAME/trials/N/architecture.yaml   candidate N, from the moment it was proposed
+    runs/NAME/trials/N/…                   its checkpoint and curve
+    runs/NAME/front.csv, trials.csv        the result, for people and pandas
+    runs/NAME/report.html                  the picture
+
+The search room writes it; every other room reads it through ``RunDirectory`` and ``resolve``.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dilnas.arch import Architecture
+from dilnas.errors import ArchitectureError, RunError
+from dilnas.files import read_text
+from dilnas.variants import VARIANTS
+
+__all__ = ["RunDirectory", "load_architecture", "resolve"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunDirectory:
+    """Paths and contents of one search's directory."""
+
+    path: Path
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> RunDirectory:
+        """The run at ``path``. Raises RunError where there is none."""
+        run = cls(Path(path))
+        if not run.run_json_path.is_file():
+            raise RunError("no search was run here: run.json is missing", where=str(path))
+        return run
+
+    @property
+    def run_json_path(self) -> Path:
+        """Settings of the search."""
+        return self.path / "run.json"
+
+    @property
+    def ledger_path(self) -> Path:
+        """SQLite file of the ledger."""
+        return self.path / "study.db"
+
+    @property
+    def front_csv(self) -> Path:
+        """Non-dominated full-fidelity trials, one a row, cheapest first."""
+        return self.path / "front.csv"
+
+    @property
+    def trials_csv(self) -> Path:
+        """Every candidate, one a row."""
+        return self.path / "trials.csv"
+
+    @property
+    def report_html(self) -> Path:
+        """Plot of the front."""
+        return self.path / "report.html"
+
+    def trial_directory(self, number: int) -> Path:
+        """Folder of candidate ``number``."""
+        return self.path / "trials" / str(number)
+
+    def architecture_path(self, number: int) -> Path:
+        """Architecture file of candidate ``number``."""
+        return self.trial_directory(number) / "architecture.yaml"
+
+    def run_json(self) -> dict[str, Any]:
+        """Settings of the search as written. Raises RunError if they are damaged."""
+        try:
+            data = json.loads(read_text(self.run_json_path, kind=RunError))
+        except ValueError as error:
+            raise RunError(f"not JSON: {error}", where=str(self.run_json_path)) from error
+        if not isinstance(data, dict):
+            raise RunError("must hold a JSON object", where=str(self.run_json_path))
+        return data
+
+    def architecture(self, number: int) -> Architecture:
+        """Candidate ``number``. Raises RunError naming the candidates there are."""
+        path = self.architecture_path(number)
+        if not path.is_file():
+            raise RunError(
+                "no such trial", where=f"{self.path}#{number}", expected=self._numbers_shown()
+            )
+        return load_architecture(path)
+
+    def trial_numbers(self) -> list[int]:
+        """Numbers of the candidates with a folder, ascending."""
+        folder = self.path / "trials"
+        names = (entry.name for entry in folder.iterdir()) if folder.is_dir() else iter(())
+        return sorted(int(name) for name in names if name.isdigit())
+
+    def front_rows(self) -> list[dict[str, Any]]:
+        """Rows of front.csv, numbers as numbers, empty cells as None."""
+        return _read_csv(self.front_csv)
+
+    def trial_rows(self) -> list[dict[str, Any]]:
+        """Rows of trials.csv, numbers as numbers, empty cells as None."""
+        return _read_csv(self.trials_csv)
+
+    def _numbers_shown(self) -> str:
+        numbers = self.trial_numbers()
+        return f"0..{numbers[-1]}" if numbers else "a trial; none was run yet"
+
+
+def load_architecture(path: str | os.PathLike[str]) -> Architecture:
+    """The architecture in a YAML or JSON file. Raises ArchitectureError naming the file."""
+    text = read_text(path, kind=ArchitectureError)
+    parse = Architecture.from_json if Path(path).suffix == ".json" else Architecture.from_yaml
+    try:
+        return parse(text)
+    except ArchitectureError as error:
+        where = f"{path}: {error.where}" if error.where else str(path)
+        raise ArchitectureError(
+            error.rule, where=where, expected=error.expected, got=error.got
+        ) from None
+
+
+def resolve(spec: str) -> tuple[str, Architecture]:
+    """Name and architecture that ``spec`` stands for: a variant, a file, or ``RUN#N``.
+
+    Raises ArchitectureError or RunError saying which of these it is not.
+    """
+    if spec in VARIANTS:
+        return spec, VARIANTS[spec]
+    folder, mark, number = spec.rpartition("#")
+    if mark and folder:
+        if not number.isdecimal():
+            raise RunError("a trial number must follow #", where=spec, got=number)
+        return spec, RunDirectory.open(folder).architecture(int(number))
+    if Path(spec).is_dir() and (Path(spec) / "architecture.yaml").is_file():
+        return spec, load_architecture(Path(spec) / "architecture.yaml")
+    if Path(spec).exists() or Path(spec).suffix in {".yaml", ".yml", ".json"}:
+        return Path(spec).stem, load_architecture(spec)
+    raise ArchitectureError(
+        "unknown architecture", where=repr(spec),
+        expected=f"{' | '.join(VARIANTS)} | FILE.yaml | RUN#N",
+    )  # fmt: skip
+
+
+def _read_csv(path: Path) -> list[dict[str, Any]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [{k: _cell(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    except OSError as error:
+        raise RunError(
+            f"cannot be read: {error.strerror or error}; has the search finished?", where=str(path)
+        ) from error
+
+
+def _cell(text: str | None) -> Any:
+    if text is None or text == "":
+        return None
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

@@ -1,0 +1,176 @@
+"""What a space holds and how much of it a budget allows, before anything is trained.
+
+Costs are exact; shares are exact where the space is small enough to enumerate, and otherwise come
+from a uniform sample of codes and carry a standard error.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dilnas.errors import InputError
+from dilnas.space import SearchSpace
+from dilnas.space_costs import (
+    Budgets,
+    Candidate,
+    candidate,
+    cheapest_within,
+    costs_of,
+    described,
+    sample_within,
+)
+
+__all__ = [
+    "Budgets",
+    "Candidate",
+    "Limit",
+    "Range",
+    "SpaceReport",
+    "described",
+    "presearch_report",
+    "sample_within",
+]
+
+ENUMERATE = 200_000
+"""Spaces of at most so many codes are enumerated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Cost over the evaluated codes."""
+
+    minimum: float
+    median: float
+    maximum: float
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """One budget: the share of codes within it, and the share that it alone turns away."""
+
+    name: str
+    limit: float
+    share: float
+    standard_error: float
+    alone_rejects: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpaceReport:
+    """What ``dilnas space show`` and ``dilnas search`` print.
+
+    Attributes:
+        size: codes; ``unique`` of them are distinct networks, estimated unless ``unique_exact``.
+        exact: every code was evaluated; else ``evaluated`` uniform ones.
+        ranges: by "gflops", "mparams", "mb".
+        share: share of codes within all budgets, 1 without any; ``standard_error`` is 0 if exact.
+        binding: the budget that turns most codes away; None if all fit.
+        cheapest: fewest FLOPs in the whole space, found by descent along the axes.
+        largest: most FLOPs among the evaluated codes that fit; None if none of them does.
+    """
+
+    space: str
+    fingerprint: str
+    size: int
+    unique: int
+    unique_exact: bool
+    image_size: int
+    exact: bool
+    evaluated: int
+    ranges: dict[str, Range]
+    limits: tuple[Limit, ...]
+    share: float
+    standard_error: float
+    binding: str | None
+    cheapest: Candidate
+    largest: Candidate | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        out = asdict(self)
+        for name in ("cheapest", "largest"):
+            found: Candidate | None = getattr(self, name)
+            if found is not None:
+                out[name]["architecture"] = found.architecture.to_dict()
+        return out
+
+    def share_text(self) -> str:
+        """The share in words that say how it is known."""
+        if self.exact:
+            return f"{self.share:.1%} of {self.size:,} codes fit (all evaluated)"
+        if self.share == 0:
+            # The "rule of three": with 0 hits in n draws, 3/n is the upper 95 % bound.
+            return f"none of {self.evaluated:,} sampled codes fit: below {3 / self.evaluated:.1g}"
+        error = f"± {self.standard_error:.1%} standard error"
+        return f"{self.share:.1%} {error} of codes fit ({self.evaluated:,} sampled)"
+
+
+def presearch_report(
+    space: SearchSpace,
+    budgets: Budgets | None = None,
+    seed: int = 0,
+    samples: int = 100_000,
+    *,
+    image_size: int | None = None,
+) -> SpaceReport:
+    """Size, cost ranges and the share within ``budgets`` at ``image_size`` (the space's own).
+
+    Raises BudgetError naming the cheapest architecture if a budget is below it, or if no
+    architecture is found within all budgets together.
+    """
+    if isinstance(samples, bool) or samples < 1:
+        raise InputError("must be a positive integer", where="samples", got=samples)
+    budgets = Budgets() if budgets is None else budgets
+    size = space.image_size if image_size is None else image_size
+    space.decode([0] * len(space.axes)).check_input(size, size, where="--img-size")
+    exact = space.size <= max(ENUMERATE, samples)
+    codes = space.enumerate() if exact else space.sample(samples, seed)
+    costs = costs_of(space, codes, size)
+    cheapest = cheapest_within(space, budgets, codes, costs, size)
+    within = {name: costs[name] <= limit for name, limit in budgets.limits.items()}
+    fits = np.all([np.ones(len(codes), dtype=bool), *within.values()], axis=0)
+    limits = tuple(_limit(name, budgets.limits[name], within, exact) for name in within)
+    binding = min(limits, key=lambda limit: (limit.share, -limit.alone_rejects), default=None)
+    largest = int(np.argmax(np.where(fits, costs["gflops"], -1.0)))
+    unique = space.unique_count()
+    return SpaceReport(
+        space=space.name,
+        fingerprint=space.fingerprint,
+        size=space.size,
+        unique=unique.count,
+        unique_exact=unique.exact,
+        image_size=size,
+        exact=exact,
+        evaluated=len(codes),
+        ranges={name: _range(values) for name, values in costs.items()},
+        limits=limits,
+        share=float(fits.mean()),
+        standard_error=_standard_error(fits, exact),
+        binding=binding.name if binding is not None and binding.share < 1 else None,
+        cheapest=cheapest,
+        largest=candidate(space, codes[largest], size) if fits.any() else None,
+    )
+
+
+def _range(values: npt.NDArray[np.float64]) -> Range:
+    return Range(float(values.min()), float(np.median(values)), float(values.max()))
+
+
+def _standard_error(hits: npt.NDArray[np.bool_], exact: bool) -> float:
+    """Binomial standard error of the mean of ``hits``; 0 for a whole population."""
+    share = float(hits.mean())
+    return 0.0 if exact else math.sqrt(share * (1 - share) / len(hits))
+
+
+def _limit(name: str, limit: float, within: dict[str, npt.NDArray[np.bool_]], exact: bool) -> Limit:
+    others = [hits for other, hits in within.items() if other != name]
+    alone = np.all([~within[name], *others], axis=0)
+    return Limit(
+        name, limit, float(within[name].mean()), _standard_error(within[name], exact),
+        float(alone.mean()),
+    )  # fmt: skip
