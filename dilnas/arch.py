@@ -82,6 +82,10 @@ class Architecture:
         _choice(self.stem, "stem", STEMS)
         _choice(self.downsample, "downsample", DOWNSAMPLES)
         _choice(self.pos_embed, "pos_embed", POS_EMBEDS)
+        if len(self.stages) == 1:  # nothing lies between stages: these say nothing
+            object.__setattr__(self, "downsample", "conv3")
+            without = {"stage": "none", "both": "block"}.get(self.pos_embed, self.pos_embed)
+            object.__setattr__(self, "pos_embed", without)
         if not isinstance(self.qkv_bias, bool):
             raise ArchitectureError("must be true or false", where="qkv_bias", got=self.qkv_bias)
         for name, low, high in (("num_classes", 0, 1 << 22), ("in_chans", 1, 4096)):
@@ -91,7 +95,7 @@ class Architecture:
 
     @property
     def key(self) -> str:
-        """16 hexadecimal digits: equal exactly for equal networks, stable over versions."""
+        """16 hexadecimal digits of the canonical form: equal exactly for equal architectures."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
 
     @property

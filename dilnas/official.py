@@ -85,6 +85,8 @@ def _stages(values: Mapping[str, Any]) -> tuple[Stage, ...]:
     depths = _sequence(values, "depths", None)
     heads = _sequence(values, "num_heads", len(depths))
     dilated = _sequence(values, "dilate_attention", len(depths))
+    for i, entry in enumerate(dilated):
+        _boolean(entry, f"dilate_attention[{i}]")
     width = values["embed_dim"]
     if isinstance(width, bool) or not isinstance(width, int):
         raise ArchitectureError("must be an integer", where="embed_dim", got=width)
@@ -119,6 +121,11 @@ def _sequence(values: Mapping[str, Any], name: str, length: int | None) -> Seque
     return value[:length]
 
 
+def _boolean(value: object, where: str) -> None:
+    if not isinstance(value, bool):
+        raise ArchitectureError("must be true or false", where=where, got=value)
+
+
 def _lookup(table: Mapping[str, str], values: Mapping[str, Any], name: str) -> str:
     value = values[name]
     if not isinstance(value, str) or value not in table:
@@ -130,8 +137,7 @@ def _lookup(table: Mapping[str, str], values: Mapping[str, Any], name: str) -> s
 
 def _pos_embed(values: Mapping[str, Any]) -> str:
     for name in ("cpe_per_block", "cpe_per_satge"):
-        if not isinstance(values[name], bool):
-            raise ArchitectureError("must be true or false", where=name, got=values[name])
+        _boolean(values[name], name)
     by_block, by_stage = values["cpe_per_block"], values["cpe_per_satge"]
     if by_block:
         return "both" if by_stage else "block"

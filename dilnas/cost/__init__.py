@@ -1,1 +1,54 @@
-"""."""
+"""Exact cost in closed form, Pareto fronts and the spectral score: no torch.
+
+``cost`` needs no numpy either; what does is imported when it is first asked for.
+
+    >>> from dilnas import variant
+    >>> from dilnas.cost import cost
+    >>> cost(variant("tiny")).flops
+    3177221696
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from dilnas.cost.closed_form import cost
+
+if TYPE_CHECKING:
+    from dilnas.cost.arrays import CostArrays, columns_of, cost_arrays
+    from dilnas.cost.front import hypervolume, pareto_mask, pareto_ranks
+    from dilnas.cost.spectral import nsc, nsc_many
+
+__all__ = [
+    "CostArrays",
+    "columns_of",
+    "cost",
+    "cost_arrays",
+    "hypervolume",
+    "nsc",
+    "nsc_many",
+    "pareto_mask",
+    "pareto_ranks",
+]
+
+_HOME = {
+    "CostArrays": "arrays",
+    "columns_of": "arrays",
+    "cost_arrays": "arrays",
+    "hypervolume": "front",
+    "pareto_mask": "front",
+    "pareto_ranks": "front",
+    "nsc": "spectral",
+    "nsc_many": "spectral",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
