@@ -66,6 +66,11 @@ class RunDirectory:
         """Plot of the front."""
         return self.path / "report.html"
 
+    @property
+    def front_svg(self) -> Path:
+        """The front as a small picture."""
+        return self.path / "front.svg"
+
     def trial_directory(self, number: int) -> Path:
         """Folder of candidate ``number``."""
         return self.path / "trials" / str(number)
@@ -134,12 +139,12 @@ def resolve(spec: str) -> tuple[str, Architecture]:
         return spec, VARIANTS[spec]
     folder, mark, number = spec.rpartition("#")
     if mark and folder:
-        if not number.isdecimal():
+        if not (number.isdecimal() and len(number) < 10):
             raise RunError("a trial number must follow #", where=spec, got=number)
         return spec, RunDirectory.open(folder).architecture(int(number))
-    if Path(spec).is_dir() and (Path(spec) / "architecture.yaml").is_file():
+    if os.path.isfile(os.path.join(spec, "architecture.yaml")):  # noqa: PTH113, PTH118 - never raises
         return spec, load_architecture(Path(spec) / "architecture.yaml")
-    if Path(spec).exists() or Path(spec).suffix in {".yaml", ".yml", ".json"}:
+    if os.path.exists(spec) or Path(spec).suffix in {".yaml", ".yml", ".json"}:  # noqa: PTH110
         return Path(spec).stem, load_architecture(spec)
     raise ArchitectureError(
         "unknown architecture", where=repr(spec),
@@ -150,16 +155,25 @@ def resolve(spec: str) -> tuple[str, Architecture]:
 def _read_csv(path: Path) -> list[dict[str, Any]]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            return [{k: _cell(v) for k, v in row.items()} for row in csv.DictReader(file)]
+            return [{k: _cell(k, v) for k, v in row.items()} for row in csv.DictReader(file)]
     except OSError as error:
         raise RunError(
             f"cannot be read: {error.strerror or error}; has the search finished?", where=str(path)
         ) from error
 
 
-def _cell(text: str | None) -> Any:
-    if text is None or text == "":
+TEXT_COLUMNS = frozenset(
+    ("state", "reason", "layout", "dims", "depths", "dilations", "windows", "key", "origin",
+     "reference", "architecture_file", "rung_scores")
+)  # fmt: skip
+"""Columns that stay text, also where it looks like a number (a key such as 12e4567890123456)."""
+
+
+def _cell(column: str, text: str | None) -> Any:
+    if not text:
         return None
+    if column in TEXT_COLUMNS:
+        return text
     for kind in (int, float):
         try:
             return kind(text)

@@ -1,1 +1,44 @@
-"""."""
+"""Latency, memory and energy of any callable, with what makes them doubtful; ``profile`` on top.
+
+``measure_latency`` knows only a callable and a Workload; ``profile`` gives it a DilateFormer.
+Torch is imported when something is run, not when this package is imported.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dilnas.measure.latency import measure_latency
+    from dilnas.measure.machine import choose_device, environment
+    from dilnas.measure.profiling import profile
+    from dilnas.measure.sampling import Protocol, median_interval
+
+__all__ = [
+    "Protocol",
+    "choose_device",
+    "environment",
+    "measure_latency",
+    "median_interval",
+    "profile",
+]
+
+_HOMES = {
+    "Protocol": "sampling",
+    "choose_device": "machine",
+    "environment": "machine",
+    "measure_latency": "latency",
+    "median_interval": "sampling",
+    "profile": "profiling",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,10 +1,7 @@
-"""DilateFormer in PyTorch: built from an Architecture, loaded from official checkpoints."""
-# NOTE from the lead to the builder of ops+model: at 22:50 I overwrote, by mistake, your
-# ops/{__init__,msda,oracle,portable}.py and model/{__init__,blocks}.py with a stop-gap of mine
-# (network.py is mine too). Please write yours again and delete network.py and this note.
+"""The networks: blocks, DilateFormer, feature pyramid, checkpoints."""
 
 from dilnas.model.checkpoints import load_checkpoint, read_state_dict, save_weights
-from dilnas.model.network import DilateFormer, FeaturePyramid, build_model
+from dilnas.model.dilateformer import DilateFormer, FeaturePyramid, build_model
 
 __all__ = [
     "DilateFormer",

@@ -60,7 +60,7 @@ class GlobalAttention(nn.Module):
         batch, height, width, channels = x.shape
         heads = (batch, height * width, 3, self.num_heads, channels // self.num_heads)
         q, k, v = self.qkv(x).reshape(heads).permute(2, 0, 3, 1, 4).unbind(0)
-        if torch.jit.is_tracing():  # type: ignore[no-untyped-call]
+        if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
             # Counters that trace see no multiply-adds inside of the fused operator.
             out = ((q @ k.transpose(-2, -1)) * self.scale).softmax(-1) @ v
         else:

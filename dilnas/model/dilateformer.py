@@ -53,7 +53,7 @@ class _Backbone(nn.Module):
 
     def _stem(self, x: Tensor) -> Tensor:
         """The first map, channels-last; the image's size is checked where Python can see it."""
-        if not (torch.jit.is_tracing() or torch.compiler.is_compiling()):  # type: ignore[no-untyped-call]
+        if not (torch.jit.is_tracing() or torch.compiler.is_compiling()):  # type: ignore[attr-defined, no-untyped-call]
             chans = self.architecture.in_chans
             if x.dim() != 4 or x.shape[1] != chans:
                 raise InputError(

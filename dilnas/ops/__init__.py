@@ -1,5 +1,5 @@
-"""Multi-scale dilated attention: one function, ``msda``, behind which the backends stand."""
+"""Operators: multi-scale dilated attention behind one door."""
 
-from dilnas.ops.msda import BACKENDS, msda
+from dilnas.ops.msda import BACKENDS, ENVIRONMENT_VARIABLE, msda
 
-__all__ = ["BACKENDS", "msda"]
+__all__ = ["BACKENDS", "ENVIRONMENT_VARIABLE", "msda"]

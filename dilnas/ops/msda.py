@@ -1,31 +1,27 @@
-"""The door to multi-scale dilated attention (MSDA).
-
-For a query at (i, j) and a head of dilation r, the keys are those at (i + p·r, j + q·r) with
--w//2 <= p, q <= w//2; ``softmax(q·k / sqrt(head_dim))`` weighs their values. k and v are padded
-with zeros *after* their projection: a key outside the map has logit 0, stays in the softmax's
-denominator and has value 0 (unlike neighbourhood attention, whose windows are clamped).
-
-Source: DilateFormer, arXiv 2302.01791, section III-B, and the authors' code for the borders.
-"""
+"""The one door to multi-scale dilated attention (MSDA)."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from dilnas.errors import InputError
+from dilnas.ops.matmul import msda_matmul
 from dilnas.ops.oracle import msda_oracle
-from dilnas.ops.portable import msda_portable, msda_slices
+from dilnas.ops.portable import msda_portable
 
-__all__ = ["BACKENDS", "msda"]
+__all__ = ["BACKENDS", "ENVIRONMENT_VARIABLE", "msda"]
 
-BACKENDS = ("auto", "oracle", "portable", "slices")
-"""``auto`` takes the fastest that the tensor's device and the moment (eager, traced, compiled)
-allow; the others force one: gather and matmul, slices with a hand-written backward, slices that
-autograd differentiates."""
+Backend = Callable[[Tensor, int, int, Sequence[int]], Tensor]
+
+BACKENDS: dict[str, Backend] = {"oracle": msda_oracle, "portable": msda_portable}
+"""Backends that can be asked for by name. Another one is added here and to ``_automatic``."""
+
+ENVIRONMENT_VARIABLE = "DILNAS_MSDA"
+"""Forces a backend wherever the caller leaves the choice open."""
 
 
 def msda(
@@ -36,57 +32,65 @@ def msda(
     *,
     backend: str = "auto",
 ) -> Tensor:
-    """Multi-scale dilated attention, channels last.
+    """Multi-scale dilated attention of a channels-last map.
+
+    Head group i, the i-th contiguous share of the heads, attends with dilation ``dilations[i]``:
+    each query to the w x w keys around it. k and v count as zero outside of the map, so a key out
+    there has logit 0, stays in the softmax's denominator and adds nothing to the result.
 
     Args:
-        qkv: (B, H, W, 3C), q then k then v; any strides, any floating dtype (half precision is
-            accumulated in float32).
-        num_heads: heads h; C = h · head_dim. Head group g of h / len(dilations) heads owns the
-            g-th contiguous share of the channels.
-        window_size: w, odd.
-        dilations: one dilation a head group.
-        backend: one of ``BACKENDS``; the environment variable ``DILNAS_MSDA`` overrides "auto".
+        qkv: (B, H, W, 3C), floating, any strides: q, then k, then v, each with its heads in order.
+            Half types are computed in float32.
+        num_heads: heads; divides C.
+        window_size: side w of the neighbourhood, odd.
+        dilations: one for each head group; their number divides ``num_heads``.
+        backend: "auto", or a name in ``BACKENDS``. "auto" obeys the environment variable
+            DILNAS_MSDA, else takes matrix products while ``torch.jit`` traces and "portable"
+            otherwise.
 
     Returns:
-        (B, H, W, C) in the dtype of ``qkv``, contiguous.
+        (B, H, W, C), the type of ``qkv``.
 
     Raises:
-        InputError: shapes that do not fit together, or an unknown backend.
+        InputError: an unknown backend, or arguments that contradict one another.
+
+    Source: Jiao et al., "DilateFormer", IEEE TMM 2023; the borders as in the authors' code.
     """
     _check(qkv, num_heads, window_size, dilations)
-    chosen = _choose(backend)
-    steps = tuple(dilations)
-    if chosen == "oracle":
-        return msda_oracle(qkv, num_heads, window_size, steps)
-    if chosen == "slices":
-        return msda_slices(qkv, num_heads, window_size, steps)
-    return msda_portable(qkv, num_heads, window_size, steps)
+    return _chosen(backend)(qkv, num_heads, window_size, dilations)
 
 
-def _choose(backend: str) -> str:
-    name = os.environ.get("DILNAS_MSDA", "auto") if backend == "auto" else backend
+def _chosen(name: str) -> Backend:
+    where = "backend"
+    if name == "auto":
+        name, where = os.environ.get(ENVIRONMENT_VARIABLE) or "auto", ENVIRONMENT_VARIABLE
+    if name == "auto":
+        return _automatic()
     if name not in BACKENDS:
-        where = "DILNAS_MSDA" if backend == "auto" else "backend"
-        raise InputError("unknown backend", where=where, expected="|".join(BACKENDS), got=name)
-    if name != "auto":
-        return name
-    if torch.jit.is_tracing():
-        # FLOP counters and the legacy exporter trace: with plain matmuls they see the arithmetic.
-        return "oracle"
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
-        return "slices"
-    return "portable"
+        raise InputError(
+            "unknown MSDA backend", where=where, expected="|".join(["auto", *BACKENDS]), got=name
+        )
+    return BACKENDS[name]
+
+
+def _automatic() -> Backend:
+    """The fastest backend that can do what is being done."""
+    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return msda_matmul if tracing else msda_portable
 
 
 def _check(qkv: Tensor, num_heads: int, window_size: int, dilations: Sequence[int]) -> None:
-    if qkv.dim() != 4 or qkv.shape[-1] % (3 * num_heads):
-        raise InputError(
-            "qkv must be (B, H, W, 3C) with C a multiple of num_heads",
-            where="msda", got=tuple(qkv.shape),
-        )  # fmt: skip
-    if window_size % 2 == 0 or window_size < 1:
-        raise InputError("window_size must be odd", where="msda", got=window_size)
+    if qkv.dim() != 4 or qkv.shape[3] % 3:
+        raise InputError("must be (B, H, W, 3C)", where="qkv", got=tuple(qkv.shape))
+    if not qkv.is_floating_point():
+        raise InputError("must be floating", where="qkv", got=str(qkv.dtype))
+    channels = int(qkv.shape[3]) // 3
+    if num_heads < 1 or channels % num_heads:
+        raise InputError("num_heads must divide C", where="num_heads", got=(num_heads, channels))
+    if window_size < 1 or window_size % 2 == 0:
+        raise InputError("must be odd", where="window_size", expected="1, 3, …", got=window_size)
     if not dilations or num_heads % len(dilations) or min(dilations) < 1:
         raise InputError(
-            "the number of dilations must divide num_heads", where="msda", got=tuple(dilations)
-        )
+            "must be positive, a divisor of num_heads many", where="dilations",
+            expected=f"a divisor of {num_heads} many", got=tuple(dilations),
+        )  # fmt: skip

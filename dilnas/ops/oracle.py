@@ -1,46 +1,44 @@
-"""MSDA as a gather and two matrix products: slow, obvious, the specification of the others."""
+"""MSDA written as its definition: every query gathers its keys. Slow; the tests' truth."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from dilnas.ops.groups import computing_dtype, groups_of, offsets
+
 __all__ = ["msda_oracle"]
 
 
-def msda_oracle(
-    qkv: Tensor, num_heads: int, window_size: int, dilations: tuple[int, ...]
-) -> Tensor:
-    """``dilnas.ops.msda`` by definition. (B, H, W, 3C) -> (B, H, W, C)."""
-    batch, height, width, channels = qkv.shape
-    head_dim = channels // (3 * num_heads)
-    heads = num_heads // len(dilations)
-    dtype = qkv.dtype
-    if dtype in (torch.float16, torch.bfloat16):
-        qkv = qkv.float()
-    q, k, v = qkv.reshape(batch, height * width, 3, num_heads, head_dim).unbind(2)
-    outputs = []
-    for group, dilation in enumerate(dilations):
-        share = slice(group * heads, (group + 1) * heads)
-        index, inside = _neighbours(height, width, window_size, dilation, qkv.device)
-        mask = inside.to(qkv.dtype)[None, :, :, None, None]
-        keys = (k[:, index.flatten(), share].unflatten(1, index.shape) * mask).permute(
-            0, 1, 3, 4, 2
-        )
-        values = (v[:, index.flatten(), share].unflatten(1, index.shape) * mask).transpose(2, 3)
-        logits = (q[:, :, share, None, :] @ keys) * head_dim**-0.5
-        outputs.append((logits.softmax(-1) @ values).squeeze(3))
-    return torch.cat(outputs, dim=2).reshape(batch, height, width, -1).to(dtype)
+def msda_oracle(qkv: Tensor, num_heads: int, window_size: int, dilations: Sequence[int]) -> Tensor:
+    """MSDA by index arithmetic, (B, H, W, 3C) -> (B, H, W, C); see ``dilnas.ops.msda``.
 
-
-def _neighbours(
-    height: int, width: int, window: int, dilation: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Flat index (H·W, w²) of each query's keys, clamped to the map, and which lie inside."""
-    reach = (torch.arange(window, device=device) - window // 2) * dilation
-    rows = (torch.arange(height, device=device)[:, None] + reach)[:, None, :, None]
-    columns = (torch.arange(width, device=device)[:, None] + reach)[None, :, None, :]
-    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-    index = rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)
-    shape = (height * width, window * window)
-    return index.reshape(shape), inside.reshape(shape)
+    Queries and keys are numbered row by row; a key outside of the map is number H·W, a row of
+    zeros appended to k and v.
+    """
+    batch, height, width, _ = qkv.shape
+    channels = qkv.shape[3] // 3
+    depth = channels // num_heads
+    work = qkv.to(computing_dtype(qkv.dtype)).reshape(batch, height * width, 3, channels)
+    q, k, v = work.unbind(2)
+    zero = k.new_zeros(batch, 1, channels)
+    k, v = torch.cat((k, zero), 1), torch.cat((v, zero), 1)
+    rows = torch.arange(height, device=qkv.device)[:, None]
+    columns = torch.arange(width, device=qkv.device)[None, :]
+    out = []
+    for group in groups_of(channels, num_heads, dilations):
+        keys = []
+        for dy, dx in offsets(window_size, group.dilation):
+            y, x = rows + dy, columns + dx
+            inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+            keys.append(torch.where(inside, y * width + x, height * width).reshape(-1))
+        index = torch.stack(keys, 1)  # (N, T)
+        own = slice(group.start, group.start + group.channels)
+        shape = (batch, height * width, len(keys), group.heads, depth)
+        near_k, near_v = k[:, index, own].reshape(shape), v[:, index, own].reshape(shape)
+        query = q[:, :, own].reshape(batch, height * width, 1, group.heads, depth)
+        share = ((query * near_k).sum(-1) * depth**-0.5).softmax(2)  # (B, N, T, heads)
+        out.append((share.unsqueeze(-1) * near_v).sum(2).reshape(batch, height, width, -1))
+    return torch.cat(out, -1).to(qkv.dtype)

@@ -1,178 +1,160 @@
-"""MSDA from shifted slices: no copies of k and v, plain PyTorch, every device.
+"""MSDA in plain PyTorch, fast in eager mode: shifted slices with a hand-written backward.
 
-A tap (p, q) of the window pairs each query with the key that lies (p·r, q·r) away. Over the whole
-map that is an elementwise product of two rectangles, so the w² taps need w² products of views
-instead of an unfolded copy w² times as large. ``msda_portable`` writes the backward pass by hand:
-it keeps qkv and the probabilities and nothing else (autograd would keep every product).
+Every tap multiplies a slice of the queries with a slice of the keys, both cut to where the tap
+stays on the map: taps outside cost nothing. k and v are not padded: a key outside has logit 0,
+which is what the logits start from. Saved are qkv and the probabilities.
+
+    logit_t = scale · q·k_t      p = softmax(logits)      out = Σ_t p_t v_t
+    dp_t = g·v_t     ds_t = p_t (dp_t − Σ_u p_u dp_u)     dq = scale · Σ_t ds_t k_t
+    dk_t += scale · ds_t q     dv_t += p_t g
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-__all__ = ["msda_portable", "msda_slices"]
+from dilnas.ops.groups import Group, computing_dtype, groups_of, offsets
+from dilnas.ops.slices import msda_slices
 
+__all__ = ["msda_portable"]
 
-@dataclass(frozen=True, slots=True)
-class _Tap:
-    """One tap: its position in the window, and the rectangles of queries and of keys."""
-
-    index: int
-    queries: tuple[slice, slice]
-    keys: tuple[slice, slice]
-
-
-def _taps(height: int, width: int, window: int, dilation: int) -> Iterator[_Tap]:
-    """Taps that touch the map; one that lies wholly outside costs nothing."""
-    for index in range(window * window):
-        dy = (index // window - window // 2) * dilation
-        dx = (index % window - window // 2) * dilation
-        if abs(dy) < height and abs(dx) < width:
-            yield _Tap(
-                index,
-                (slice(max(0, -dy), height - max(0, dy)), slice(max(0, -dx), width - max(0, dx))),
-                (slice(max(0, dy), height - max(0, -dy)), slice(max(0, dx), width - max(0, -dx))),
-            )
-
-
-def _groups(qkv: Tensor, num_heads: int, count: int) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Views (B, H, W, h/n, d) of q, k and v for each of ``count`` head groups."""
-    q, k, v = qkv.unflatten(-1, (3, num_heads, -1)).unbind(3)
-    heads = num_heads // count
-    return [
-        (q[:, :, :, i : i + heads], k[:, :, :, i : i + heads], v[:, :, :, i : i + heads])
-        for i in range(0, num_heads, heads)
-    ]
-
-
-def _at(x: Tensor, rectangle: tuple[slice, slice]) -> Tensor:
-    return x[:, rectangle[0], rectangle[1]]
-
-
-class _PortableMSDA(torch.autograd.Function):
-    """Forward keeps qkv and the probabilities (w², B, H, W, h/n) of each group."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, qkv: Tensor, num_heads: int, window: int, dilations: tuple[int, ...]
-    ) -> Tensor:
-        batch, height, width, _ = qkv.shape
-        out = qkv.new_zeros(batch, height, width, num_heads, qkv.shape[-1] // (3 * num_heads))
-        heads = num_heads // len(dilations)
-        kept = []
-        for i, (q, k, v) in enumerate(_groups(qkv, num_heads, len(dilations))):
-            taps = list(_taps(height, width, window, dilations[i]))
-            weights = _probabilities(q, k, window, taps)
-            share = out[:, :, :, i * heads : (i + 1) * heads]
-            for tap in taps:
-                weight = _at(weights[tap.index], tap.queries).unsqueeze(-1)
-                _at(share, tap.queries).addcmul_(weight, _at(v, tap.keys))
-            kept.append(weights)
-        ctx.save_for_backward(qkv, *kept)
-        ctx.shape = (num_heads, window, dilations)
-        return out.flatten(3)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        qkv, *kept = ctx.saved_tensors
-        num_heads, window, dilations = ctx.shape
-        grad_out = grads[0].unflatten(-1, (num_heads, -1))
-        grad_qkv = torch.zeros_like(qkv, memory_format=torch.contiguous_format)
-        heads = num_heads // len(dilations)
-        height, width = qkv.shape[1:3]
-        groups = zip(
-            _groups(qkv, num_heads, len(dilations)),
-            _groups(grad_qkv, num_heads, len(dilations)),
-            strict=True,
-        )
-        for i, (group, grad_group) in enumerate(groups):
-            taps = list(_taps(height, width, window, dilations[i]))
-            share = grad_out[:, :, :, i * heads : (i + 1) * heads]
-            _backward_group(group, grad_group, share, kept[i], taps)
-        return grad_qkv, None, None, None
-
-
-def _probabilities(q: Tensor, k: Tensor, window: int, taps: list[_Tap]) -> Tensor:
-    """Softmax over the window, (w², B, H, W, h); the logit of a padded key is 0."""
-    scaled = q * q.shape[-1] ** -0.5
-    logits = q.new_zeros(window * window, *q.shape[:-1])
-    for tap in taps:
-        product = _at(scaled, tap.queries) * _at(k, tap.keys)
-        _at(logits[tap.index], tap.queries).copy_(product.sum(-1))
-    return logits.softmax(0)
-
-
-def _backward_group(
-    group: tuple[Tensor, Tensor, Tensor],
-    grads: tuple[Tensor, Tensor, Tensor],
-    grad_out: Tensor,
-    weights: Tensor,
-    taps: list[_Tap],
-) -> None:
-    """Add the gradients of one head group into ``grads``.
-
-    With p the probabilities: dv = p·g, dp = g·v, ds = p (dp - sum(p dp)), dq = ds·k, dk = ds·q.
-    """
-    q, k, v = group
-    grad_q, grad_k, grad_v = grads
-    grad_weights = torch.zeros_like(weights)
-    for tap in taps:
-        out = _at(grad_out, tap.queries)
-        _at(grad_weights[tap.index], tap.queries).copy_((out * _at(v, tap.keys)).sum(-1))
-        weight = _at(weights[tap.index], tap.queries).unsqueeze(-1)
-        _at(grad_v, tap.keys).addcmul_(weight, out)
-    grad_weights -= (weights * grad_weights).sum(0)
-    grad_logits = grad_weights.mul_(weights).mul_(q.shape[-1] ** -0.5)
-    for tap in taps:
-        grad = _at(grad_logits[tap.index], tap.queries).unsqueeze(-1)
-        _at(grad_q, tap.queries).addcmul_(grad, _at(k, tap.keys))
-        _at(grad_k, tap.keys).addcmul_(grad, _at(q, tap.queries))
+Window = tuple[slice, slice]
+Taps = list[tuple[Window, Window]]
 
 
 def msda_portable(
-    qkv: Tensor, num_heads: int, window_size: int, dilations: tuple[int, ...]
+    qkv: Tensor, num_heads: int, window_size: int, dilations: Sequence[int]
 ) -> Tensor:
-    """``dilnas.ops.msda`` with a hand-written backward pass. (B, H, W, 3C) -> (B, H, W, C).
+    """MSDA by slices, (B, H, W, 3C) -> (B, H, W, C); see ``dilnas.ops.msda``.
 
-    Differentiable once; ``msda_slices`` is differentiable any number of times.
+    The hand-written backward serves eager mode; compilers, exporters and ``torch.func`` get the
+    same arithmetic as plain operators.
     """
-    dtype = qkv.dtype
-    if dtype in (torch.float16, torch.bfloat16):
-        qkv = qkv.float()
-    out: Tensor = _PortableMSDA.apply(qkv, num_heads, window_size, dilations)  # type: ignore[no-untyped-call]
-    return out.to(dtype)
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        return msda_slices(qkv, num_heads, window_size, dilations)
+    out: Tensor = _Portable.apply(qkv, num_heads, window_size, tuple(dilations))  # type: ignore[no-untyped-call]
+    return out
 
 
-def msda_slices(
-    qkv: Tensor, num_heads: int, window_size: int, dilations: tuple[int, ...]
-) -> Tensor:
-    """``dilnas.ops.msda`` without writes in place, for compilers and exporters, which fuse it."""
-    height, width = qkv.shape[1:3]
-    dtype = qkv.dtype
-    if dtype in (torch.float16, torch.bfloat16):
-        qkv = qkv.float()
-    outputs = []
-    for dilation, (q, k, v) in zip(dilations, _groups(qkv, num_heads, len(dilations)), strict=True):
-        reach = dilation * (window_size // 2)
-        border = (0, 0, 0, 0, reach, reach, reach, reach)
-        k, v = F.pad(k, border), F.pad(v, border)
-        scaled = q * q.shape[-1] ** -0.5
-        corners = [
-            (y * dilation, x * dilation) for y in range(window_size) for x in range(window_size)
-        ]
-        logits = [
-            (scaled * k[:, y : y + height, x : x + width]).sum(-1, keepdim=True) for y, x in corners
-        ]
-        weights = torch.stack(logits).softmax(0)
-        out = torch.zeros_like(q)
-        for weight, (y, x) in zip(weights, corners, strict=True):
-            out = out + weight * v[:, y : y + height, x : x + width]
-        outputs.append(out)
-    return torch.cat(outputs, dim=3).flatten(3).to(dtype)
+class _Portable(torch.autograd.Function):
+    """Forward and backward, one head group after the other."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, qkv: Tensor, num_heads: int, window_size: int, dilations: tuple[int, ...]
+    ) -> Tensor:
+        ctx.arguments = (num_heads, window_size, dilations)
+        planes = _planes(qkv, 3)
+        out = torch.empty_like(planes[0])
+        saved = []
+        for group in groups_of(qkv.shape[3] // 3, num_heads, dilations):
+            q, k, v = (_heads(part, group) for part in planes)
+            taps = _taps(qkv.shape[1], qkv.shape[2], window_size, group.dilation)
+            share = _probabilities(q, k, taps, window_size**2)
+            _weighted_sum(share, v, taps, _heads(out, group))
+            if qkv.requires_grad:
+                saved.append(share)
+        ctx.save_for_backward(qkv, *saved)
+        return out.permute(1, 2, 3, 0).contiguous().to(qkv.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        qkv, *saved = ctx.saved_tensors
+        num_heads, window_size, dilations = ctx.arguments
+        if torch.is_grad_enabled():  # a second derivative is wanted
+            plain = msda_slices(qkv, num_heads, window_size, dilations)
+            return *torch.autograd.grad(plain, qkv, grad, create_graph=True), None, None, None
+        planes, upstream = _planes(qkv, 3), _planes(grad, 1)[0]
+        result = torch.empty_like(planes)
+        groups = groups_of(qkv.shape[3] // 3, num_heads, dilations)
+        for group, share in zip(groups, saved, strict=True):
+            q, k, v = (_heads(part, group) for part in planes)
+            out = [_heads(part, group) for part in result]
+            taps = _taps(qkv.shape[1], qkv.shape[2], window_size, group.dilation)
+            _backward(q, k, v, share, _heads(upstream, group), taps, out)
+        slope = result.flatten(0, 1).permute(1, 2, 3, 0).contiguous()
+        return slope.to(qkv.dtype), None, None, None
+
+
+def _planes(x: Tensor, parts: int) -> Tensor:
+    """(B, H, W, parts·C) -> (parts, C, B, H, W) in computing type, copied so that rows are long."""
+    batch, height, width, channels = x.shape
+    x = x.to(computing_dtype(x.dtype)).reshape(batch, height, width, parts, channels // parts)
+    return x.permute(3, 4, 0, 1, 2).contiguous()
+
+
+def _heads(part: Tensor, group: Group) -> Tensor:
+    """(C, B, H, W) -> the group's (heads, d, B, H, W), a view."""
+    own = part[group.start : group.start + group.channels]
+    return own.view(group.heads, group.channels // group.heads, *part.shape[1:])
+
+
+def _taps(height: int, width: int, window: int, dilation: int) -> Taps:
+    """(queries, keys) of each tap that touches the map, as slices of rows and columns."""
+    return [
+        (
+            (slice(max(0, -dy), height - max(0, dy)), slice(max(0, -dx), width - max(0, dx))),
+            (slice(max(0, dy), height - max(0, -dy)), slice(max(0, dx), width - max(0, -dx))),
+        )
+        for dy, dx in offsets(window, dilation)
+        if abs(dy) < height and abs(dx) < width
+    ]
+
+
+def _dots(a: Tensor, b: Tensor, taps: Taps, rows: int) -> Tensor:
+    """Per tap the products a·b over a head's channels, (rows, heads, B, H, W); 0 elsewhere."""
+    out = a.new_zeros((rows, a.shape[0], *a.shape[2:]))
+    for row, (own, other) in zip(out, taps, strict=False):
+        product = a[..., own[0], own[1]] * b[..., other[0], other[1]]
+        torch.sum(product, 1, out=row[..., own[0], own[1]])
+    return out
+
+
+def _probabilities(q: Tensor, k: Tensor, taps: Taps, window_taps: int) -> Tensor:
+    """Softmax over the taps, (taps on the map, heads, B, H, W).
+
+    Taps wholly outside of the map share one row of the softmax: n zeros count exp(log n).
+    """
+    outside = window_taps - len(taps)
+    logits = _dots(q, k, taps, len(taps) + (outside > 0))
+    logits *= q.shape[1] ** -0.5
+    if outside:
+        logits[-1] = math.log(outside)
+    return logits.softmax(0)[: len(taps)]
+
+
+def _weighted_sum(share: Tensor, v: Tensor, taps: Taps, out: Tensor) -> None:
+    """Σ_t share_t · v_t into ``out`` (heads, d, B, H, W); the middle tap covers the whole map."""
+    middle = len(taps) // 2
+    torch.mul(share[middle].unsqueeze(1), v, out=out)
+    for i, (own, other) in enumerate(taps):
+        if i != middle:
+            weight = share[i].unsqueeze(1)[..., own[0], own[1]]
+            out[..., own[0], own[1]].addcmul_(weight, v[..., other[0], other[1]])
+
+
+def _backward(  # noqa: PLR0917
+    q: Tensor, k: Tensor, v: Tensor, share: Tensor, grad: Tensor, taps: Taps, out: list[Tensor]
+) -> None:
+    """Gradients of q, k and v of one group into ``out``; formulas at the head of this file."""
+    slope = _dots(grad, v, taps, len(taps))
+    slope -= (slope * share).sum(0)
+    slope *= share
+    slope *= q.shape[1] ** -0.5
+    dq, dk, dv = out
+    _weighted_sum(slope, k, taps, dq)
+    # The other way round, a key sums over the queries that see it.
+    middle = len(taps) // 2
+    torch.mul(slope[middle].unsqueeze(1), q, out=dk)
+    torch.mul(share[middle].unsqueeze(1), grad, out=dv)
+    for i, (own, other) in enumerate(taps):
+        if i != middle:
+            rows, columns = own
+            weight, part = (t[i].unsqueeze(1)[..., rows, columns] for t in (slope, share))
+            dk[..., other[0], other[1]].addcmul_(weight, q[..., rows, columns])
+            dv[..., other[0], other[1]].addcmul_(part, grad[..., rows, columns])

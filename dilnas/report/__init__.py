@@ -1,1 +1,47 @@
-"""."""
+"""Records as tables, data frames, CSV and pictures; nothing here measures or decides."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dilnas.report.document import profile_json
+    from dilnas.report.frames import cost_frame, profiles_frame
+    from dilnas.report.front import front_table, write_front_html
+    from dilnas.report.front_svg import write_front_svg
+    from dilnas.report.tables import operator_table, profile_view, stage_table
+
+__all__ = [
+    "cost_frame",
+    "front_table",
+    "operator_table",
+    "profile_json",
+    "profile_view",
+    "profiles_frame",
+    "stage_table",
+    "write_front_html",
+    "write_front_svg",
+]
+
+_HOMES = {
+    "cost_frame": "frames",
+    "front_table": "front",
+    "operator_table": "tables",
+    "profile_json": "document",
+    "profile_view": "tables",
+    "profiles_frame": "frames",
+    "stage_table": "tables",
+    "write_front_html": "front",
+    "write_front_svg": "front_svg",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

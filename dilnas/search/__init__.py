@@ -1,1 +1,85 @@
-"""."""
+"""Search for the Pareto front under a budget. Importing this loads neither torch nor Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dilnas.search.events import Event, SearchResult
+    from dilnas.search.executor import Evaluator
+
+__all__ = ["search"]
+
+
+def search(
+    space: str = "dilateformer",
+    *,
+    budget_gflops: float | None = None,
+    budget_mparams: float | None = None,
+    budget_mb: float | None = None,
+    objectives: Sequence[str] = ("accuracy", "gflops"),
+    trials: int | None = None,
+    time_limit: float | None = None,
+    seed: int = 0,
+    data: str = "embedded",
+    proxy: str = "quick",
+    sampler: str = "auto",
+    workers: int | None = None,
+    gpus_per_trial: float = 0,
+    address: str | None = None,
+    storage: str | None = None,
+    out: str | None = None,
+    on_event: Callable[[Event], None] | None = None,
+    evaluator: Evaluator | None = None,
+) -> SearchResult:
+    """Search ``space`` for architectures that no other beats in accuracy and cost.
+
+    The same call goes on from where it stopped, and does nothing when it had finished.
+
+    Args:
+        space: name of a shipped search space or path of a YAML file.
+        budget_gflops: limit in 10^9 FLOPs (the paper's convention) at the space's image size.
+        budget_mparams: limit in 10^6 parameters.
+        budget_mb: limit in 10^6 bytes of weights and live activations, fp32, one image.
+        objectives: "accuracy" and one of "gflops", "mparams", "mb".
+        trials: candidates to train; 24, or without end under a time limit.
+        time_limit: seconds after which no new training begins.
+        seed: of proposals and training.
+        data: what ``dilnas.data.load_data`` takes.
+        proxy: name of the training setting, ``dilnas.train.PROXIES``.
+        sampler: auto, gp, tpe, nsga2 or random.
+        workers: trainings at once; as many as CPU cores (8 at most) or as the GPUs allow.
+        gpus_per_trial: GPUs, or share of one, that a training gets.
+        address: of a running Ray cluster that shares this file system; else one on this machine.
+        storage: SQLAlchemy URL of the ledger; else SQLite in the run directory.
+        out: run directory; else ``runs/NAME``, the name made from the arguments.
+        on_event: called with ``dilnas.search.events`` as they happen, in this thread.
+        evaluator: what scores a candidate instead of training on ``proxy`` and ``data``.
+
+    Raises a DilnasError for what the user can put right; nothing half-written is left then.
+    """
+    from dilnas.search.driver import run_search
+    from dilnas.search.evaluator import TrainingEvaluator
+    from dilnas.search.settings import Settings, Workplace
+
+    settings = Settings.checked(
+        space=space,
+        budgets={"gflops": budget_gflops, "mparams": budget_mparams, "mb": budget_mb},
+        objectives=objectives,
+        trials=trials,
+        time_limit=time_limit,
+        seed=seed,
+        data=data,
+        proxy=proxy,
+        sampler=sampler,
+        storage=storage,
+    )
+    workplace = Workplace.checked(workers=workers, gpus=gpus_per_trial, address=address)
+    return run_search(
+        settings,
+        workplace,
+        evaluator or TrainingEvaluator(proxy, data),
+        out=out,
+        tell=on_event or (lambda event: None),
+    )

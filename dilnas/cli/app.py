@@ -1,0 +1,63 @@
+"""The command tree."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from dilnas.cli.export import export
+from dilnas.cli.profile import profile
+from dilnas.cli.search import search
+from dilnas.cli.space import app as space_app
+
+__all__ = ["app"]
+
+EXAMPLES = """
+Examples:
+
+  dilnas profile --variant base               what it costs, here, and where the time goes
+
+  dilnas search --budget-gflops 4             the Pareto front under a budget
+
+  dilnas export runs/NAME --pick knee         one of them, ready for full training
+
+  dilnas space show dilateformer              what a search may vary
+"""
+
+app = typer.Typer(
+    name="dilnas",
+    help="Finds the DilateFormer that fits your budget and hardware, and measures it.",
+    epilog=EXAMPLES,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from dilnas import __version__
+
+        print(f"dilnas {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show a traceback on errors; works after any command.")
+    ] = False,
+) -> None:
+    """Finds the DilateFormer that fits your budget and hardware, and measures it."""
+
+
+app.command(no_args_is_help=False)(profile)
+app.command()(search)
+app.command()(export)
+app.add_typer(space_app, name="space")

@@ -1,0 +1,111 @@
+"""``dilnas export``: one architecture out of a run, as a folder to train from."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from dilnas.export import ExportResult
+
+__all__ = ["export"]
+
+
+def export(
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN",
+            help="A run directory, RUN#N for its candidate N, a variant (tiny, small, base) or an"
+            " architecture file.",
+            show_default=False,
+        ),
+    ],
+    *,
+    pick: Annotated[
+        str | None,
+        typer.Option(
+            help="knee (where more cost stops buying much accuracy), best (the most accurate of"
+            " the front) or a trial number. [default: knee]",
+            metavar="knee|best|N",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="A new or empty folder. [default: exports/RUN-PICK]",
+            metavar="DIR",
+            show_default=False,
+        ),
+    ] = None,
+    latency: Annotated[
+        bool, typer.Option("--latency/--no-latency", help="Measure latency and memory here too.")
+    ] = True,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="cpu, cuda or cuda:N. [default: cuda where there is one]", show_default=False
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document instead of text.")
+    ] = False,
+) -> None:
+    """Write one architecture, its proxy's weights if trained, a recipe and a card to a folder.
+
+    What is written is loaded back and compared with its source first; the folder is there whole
+    or not at all.
+
+    Examples:
+
+      dilnas export runs/NAME --pick knee
+
+      dilnas export runs/NAME --pick 12 --out my-network --no-latency
+
+      dilnas export tiny --out tiny
+    """
+    from dilnas.export import export as write_export
+
+    result = write_export(run, pick, out=out, latency=latency, device=device, force=force)
+    print(json.dumps(result.to_dict(), indent=1) if as_json else _summary(result))
+
+
+def _summary(result: ExportResult) -> str:
+    """What was written with sizes, the checks done, and the next command."""
+    cost = result.profile.cost
+    shown = _short(result.directory)
+    lines = [
+        f"{result.name}: {result.architecture.layout}, {cost.params / 1e6:.3f} M parameters,"
+        f" {cost.flops / 1e9:.4g} GFLOPs at {cost.height} x {cost.width}",
+        f"written to {shown}:",
+    ]
+    width = max(map(len, result.files))
+    lines += [f"  {name:<{width}}  {_size(size):>9}" for name, size in result.files.items()]
+    lines += ["checked:", *(f"  {check}" for check in result.checks)]
+    if (m := result.profile.measurement) is not None:
+        lines.append(
+            f"latency: median {m.median * 1e3:.2f} ms, p95 {m.percentile(95) * 1e3:.2f} ms"
+        )
+    if result.proxy is not None:
+        lines.append("the weights are those of the search's small proxy; see card.md")
+    card = shlex.quote(str(shown / "card.md"))
+    network = shlex.quote(str(shown / "architecture.yaml"))
+    lines.append(f"next: read {card}, or: dilnas profile {network}")
+    return "\n".join(lines)
+
+
+def _short(path: Path) -> Path:
+    """Relative to the present folder where it lies below it."""
+    here = Path(os.path.realpath(Path.cwd()))
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e6:.2f} MB" if size >= 1_000_000 else f"{size / 1e3:.1f} kB"

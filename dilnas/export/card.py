@@ -1,0 +1,224 @@
+"""card.md: what an export is, what it costs, where it comes from, and what it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from dilnas.export.source import Source
+from dilnas.records import Profile
+
+if TYPE_CHECKING:
+    from dilnas.train import Trained
+
+__all__ = ["card_markdown"]
+
+LOAD_NETWORK = """\
+```python
+# run in this folder
+from dilnas.model import build_model
+from dilnas.runs import load_architecture
+
+network = build_model(load_architecture("architecture.yaml"), drop_path_rate=0.1)
+```
+"""
+
+LOAD_PROXY = """\
+```python
+# run in this folder
+from dilnas.model import build_model, load_checkpoint
+from dilnas.runs import load_architecture
+
+proxy = build_model(load_architecture("proxy/architecture.yaml"))
+load_checkpoint(proxy, "proxy/model.safetensors")
+proxy.eval()
+```
+"""
+
+SETTINGS = (
+    "command", "space", "space_fingerprint", "budgets", "objectives", "data", "data_fingerprint",
+    "proxy", "sampler", "trials", "time_limit", "seed", "versions", "created",
+)  # fmt: skip
+"""Settings of run.json that a card repeats, in this order, where the search wrote them. Not the
+storage: its URL may hold a password."""
+
+
+DATA_NOTES = {"embedded": " (a balanced subset of Fashion-MNIST)"}
+
+
+def card_markdown(source: Source, profile: Profile, trained: Trained | None) -> str:
+    """Text of card.md. ``trained`` is what the search trained for this candidate, or None."""
+    has_weights = trained is not None and not trained.diverged
+    sections = [
+        _head(source, profile),
+        _weights(source, trained),
+        _cost(profile),
+        _measured(profile),
+        _provenance(source),
+        _files(has_weights=has_weights),
+        _load(has_weights=has_weights),
+    ]
+    return "\n".join(f"{section.strip()}\n" for section in sections if section)
+
+
+def _head(source: Source, profile: Profile) -> str:
+    a, cost = source.architecture, profile.cost
+    rows = [
+        ("layout (D = MSDA, G = global attention)", a.layout),
+        ("widths", _joined(stage.dim for stage in a.stages)),
+        ("heads", _joined(stage.num_heads for stage in a.stages)),
+        ("windows of MSDA", _joined(stage.window_size or "–" for stage in a.stages)),
+        ("dilations of MSDA", _joined(list(stage.dilations) or "–" for stage in a.stages)),
+        ("MLP ratios", _joined(f"{stage.mlp_ratio:g}" for stage in a.stages)),
+        ("stem, downsampling, position", f"{a.stem}, {a.downsample}, {a.pos_embed}"),
+        ("parameters", f"{cost.params:,} ({cost.params / 1e6:.3f} M)"),
+        (f"GFLOPs at {cost.height} x {cost.width}", f"{cost.flops / 1e9:.4g}"),
+        ("weights and live activations, one image, fp32", f"{cost.memory_bytes() / 1e6:.1f} MB"),
+        ("key", f"`{a.key}`"),
+    ]
+    notes = "".join(f"\nNote: {note}\n" for note in profile.notes)
+    return f"# {source.name}: a DilateFormer, {a.layout}\n\n{_table(('', ''), rows)}{notes}"
+
+
+def _weights(source: Source, trained: Trained | None) -> str:
+    if trained is None or trained.diverged:
+        why = "the proxy's training diverged, so" if trained else "Nothing was trained:"
+        return (
+            f"## Weights\n\nNone. {why[0].upper()}{why[1:]} there are costs here, exact ones, and"
+            " no accuracy. Train the network with `recipe.yaml`.\n"
+        )
+    full, proxy = source.architecture, trained.architecture
+    side = trained.proxy.image_size
+    lines = [
+        "## Weights: the proxy's, not this network's\n",
+        "The full network of `architecture.yaml` is **untrained**; there are no weights for it.",
+        "The search trained a stand-in (a proxy) to compare candidates with, and"
+        " `proxy/model.safetensors` holds the average of *its* weights along the training:\n",
+        _table(
+            ("", "full network", "proxy"),
+            [
+                ("widths", *(_joined(s.dim for s in a.stages) for a in (full, proxy))),
+                ("layout", full.layout, proxy.layout),
+                ("classes", str(full.num_classes), str(proxy.num_classes)),
+                ("input channels", str(full.in_chans), str(proxy.in_chans)),
+            ],
+        ),
+        f"**Proxy accuracy** at {side} x {side} px on {_data_name(source)},"
+        f" {_seen(trained)}: {_accuracy(source, trained)}.",
+        "These are proxy accuracies. They rank the candidates of one search; they say nothing of"
+        " what the full network reaches after full training.\n",
+        f"Input of the proxy: (B, {proxy.in_chans}, {side}, {side}), pixels 0..255 less the mean"
+        f" {_rounded(trained.mean)}, over the standard deviation {_rounded(trained.std)}.\n",
+    ]
+    return "\n".join(lines)
+
+
+def _seen(trained: Trained) -> str:
+    last = trained.results[-1]
+    finished = "" if last.rung + 1 == trained.proxy.rungs else ", stopped early"
+    rungs = f"rung {last.rung + 1} of {trained.proxy.rungs}"
+    return f"after {last.images_seen:,} images (proxy `{trained.proxy.name}`, {rungs}{finished})"
+
+
+def _accuracy(source: Source, trained: Trained) -> str:
+    row = source.pick.row if source.pick else {}
+    text = f"validation {trained.results[-1].val_accuracy:.2%}"
+    test = row.get("test_accuracy")
+    if isinstance(test, int | float):
+        return f"{text}, test {test:.2%}"
+    return f"{text}; not evaluated on the test split"
+
+
+def _cost(profile: Profile) -> str:
+    cost = profile.cost
+    places = 3 if cost.flops >= 1e8 else 6  # a smoke network has a hundredth of a GFLOP
+    rows = [
+        (
+            row.name, f"{row.params / 1e6:.3f}", f"{row.flops / 1e9:.{places}f}",
+            f"{row.flops / cost.flops:.1%}", f"{row.height} x {row.width}",
+        )
+        for row in cost.stage_rows()
+    ]  # fmt: skip
+    rows.append(
+        ("total", f"{cost.params / 1e6:.3f}", f"{cost.flops / 1e9:.{places}f}", "100.0%", "")
+    )
+    head = ("part", "parameters (M)", "GFLOPs", "share", "output")
+    return (
+        f"## Cost of one {cost.height} x {cost.width} image\n\n{_table(head, rows)}"
+        "GFLOPs as the paper and fvcore count them: one multiply-add is 1, norm terms included"
+        f" ({cost.macs / 1e9:.4g} G multiply-adds alone). Exact, from a closed form.\n"
+    )
+
+
+def _measured(profile: Profile) -> str:
+    m, work, where = profile.measurement, profile.workload, profile.environment
+    if m is None or where is None:
+        return ""
+    doubts = "".join(f"\nDoubtful: {doubt}.\n" for doubt in m.doubts)
+    return (
+        f"## Latency\n\nMedian {m.median * 1e3:.2f} ms, 95th percentile"
+        f" {m.percentile(95) * 1e3:.2f} ms for a batch of {work.batch_size} at {work.height} x"
+        f" {work.width}, {work.dtype}, on {where.device_name} (torch {where.torch},"
+        f" {len(m.samples)} samples). All samples are in `profile.json`.\n{doubts}"
+    )
+
+
+def _provenance(source: Source) -> str:
+    if source.run is None or source.pick is None:
+        return ""
+    rows = [("candidate", f"{source.name}, {source.pick.reason}")]
+    rows += [
+        (name, f"`{_plain(source.settings[name])}`")
+        for name in SETTINGS
+        if source.settings.get(name) not in (None, {}, [])
+    ]
+    return f"## Where it comes from\n\n{_table(('', ''), rows)}"
+
+
+def _files(*, has_weights: bool) -> str:
+    rows = [
+        ("`architecture.yaml`", "the full network, as searched"),
+        ("`recipe.yaml`", "the paper's recipe for training it, each line with its source"),
+        ("`profile.json`", "cost by part, workload, environment, raw latency samples"),
+    ]
+    if has_weights:
+        rows += [
+            ("`proxy/architecture.yaml`", "what the search trained"),
+            ("`proxy/model.safetensors`", "the weights of that"),
+        ]
+    return f"## Files\n\n{_table(('file', 'what it is'), rows)}"
+
+
+def _load(*, has_weights: bool) -> str:
+    text = f"## Load it\n\nThe full network, untrained:\n\n{LOAD_NETWORK}"
+    return f"{text}\nThe proxy with its weights:\n\n{LOAD_PROXY}" if has_weights else text
+
+
+def _data_name(source: Source) -> str:
+    data = source.settings.get("data")
+    if data is None:
+        return "the search's data"
+    return f"`{_plain(data)}`{DATA_NOTES.get(str(data), '')}"
+
+
+def _rounded(values: Iterable[float]) -> str:
+    return _joined(f"{value:.4g}" for value in values)
+
+
+def _joined(values: Iterable[object]) -> str:
+    return ", ".join(str(value) for value in values)
+
+
+def _plain(value: object) -> str:
+    """One line that cannot break out of a code span or a table cell."""
+    if isinstance(value, dict):
+        value = ", ".join(f"{k} {v}" for k, v in value.items())
+    elif isinstance(value, list):
+        value = ", ".join(str(v) for v in value)
+    return " ".join(str(value).replace("`", "'").replace("|", "/").split())
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [" | ".join(head), " | ".join("---" for _ in head)]
+    lines += [" | ".join(row) for row in rows]
+    return "".join(f"| {line} |\n" for line in lines) + "\n"

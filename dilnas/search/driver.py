@@ -1,0 +1,299 @@
+"""One call of ``search``: check, prepare, run the loop, write what was found.
+
+    settings -> space report -> data -> lock -> run.json -> ledger -> Ray -> loop -> front, report
+
+Nothing is written before the budget, the data and the devices have been checked.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import signal
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dilnas.errors import RunError
+from dilnas.files import write_atomic
+from dilnas.runs import RunDirectory
+from dilnas.search.candidate import COMPLETE, REJECTED, RUNNING, front
+from dilnas.search.evaluator import Description
+from dilnas.search.events import Event, Note, SearchResult
+from dilnas.search.executor import Evaluator, ray_session, run_units
+from dilnas.search.ledger import Ledger
+from dilnas.search.lock import run_lock
+from dilnas.search.loop import Loop
+from dilnas.search.proposer import Proposer
+from dilnas.search.results import trial_rows, write_csv
+from dilnas.search.scheduler import rule_for
+from dilnas.search.settings import (
+    RUN_FORMAT,
+    Settings,
+    Workplace,
+    default_directory,
+    same_search,
+)
+
+if TYPE_CHECKING:
+    from dilnas.space import SearchSpace
+    from dilnas.space_report import SpaceReport
+
+__all__ = ["run_search"]
+
+Tell = Callable[[Event], None]
+
+
+def run_search(
+    settings: Settings, workplace: Workplace, evaluator: Evaluator, *, out: str | None, tell: Tell
+) -> SearchResult:
+    """Run or go on with a search; see ``dilnas.search.search``."""
+    from dilnas.space import SearchSpace
+    from dilnas.space_report import Budgets, presearch_report
+
+    space = SearchSpace.load(settings.space)
+    report = presearch_report(space, Budgets(**settings.budgets))
+    tell(Note(_report_text(report), detail=report))
+    run = RunDirectory(Path(out) if out else default_directory(settings))
+    with ExitStack() as stack:
+        ray = _Ray(stack, workplace)
+        if not run.run_json_path.exists():
+            ray.start()
+        described = evaluator.describe()
+        identity = settings.identity(
+            space=space.name, fingerprint=space.fingerprint,
+            proxy=described.settings, data=described.data,
+        )  # fmt: skip
+        stack.enter_context(run_lock(run.path))
+        head = _opened(run, settings, identity, report)
+        ledger = stack.enter_context(_ledger(run, head, space, settings))
+        return _Search(
+            settings=settings, described=described, run=run, space=space, ledger=ledger,
+            evaluator=evaluator, head=head, tell=tell,
+        ).go(ray)  # fmt: skip
+
+
+class _Ray:
+    """A Ray session that starts in the background while data and designs are prepared."""
+
+    def __init__(self, stack: ExitStack, workplace: Workplace) -> None:
+        self._stack = stack
+        self._workplace = workplace
+        self._pending: Any = None
+
+    def start(self) -> None:
+        """Begin to start Ray; at most once."""
+        if self._pending is None:
+            pool = self._stack.enter_context(ThreadPoolExecutor(1))
+            self._pending = pool.submit(self._enter)
+
+    def _enter(self) -> Any:
+        place = self._workplace
+        session = ray_session(place.workers or 1, gpus=place.gpus, address=place.address)
+        session.__enter__()
+        self._stack.push(session.__exit__)
+        return session
+
+    def ready(self) -> Workplace:
+        """Wait for Ray; the workplace with its number of workers known."""
+        self.start()
+        self._pending.result()
+        if self._workplace.workers is None:
+            import ray
+
+            cluster = ray.cluster_resources()
+            slots = cluster.get("CPU", 1)
+            if self._workplace.gpus:
+                slots = min(slots, cluster.get("GPU", 0) / self._workplace.gpus)
+            return replace(self._workplace, workers=max(1, int(slots)))
+        return self._workplace
+
+
+class _Search:
+    """The pieces of one call, put together."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        described: Description,
+        run: RunDirectory,
+        space: SearchSpace,
+        ledger: Ledger,
+        evaluator: Evaluator,
+        head: dict[str, Any],
+        tell: Tell,
+    ) -> None:
+        self._settings = settings
+        self._run = run
+        self._ledger = ledger
+        self._evaluator = evaluator
+        self._tell = tell
+        self._cost_name = settings.cost_name
+        planned = settings.trials or max(24, ledger.next_number)
+        self._rule = rule_for(planned, described.rungs, described.eta, settings.cost_name)
+        proposer = Proposer(
+            space, settings.budgets, settings.cost_name, settings.seed, settings.sampler
+        )
+        self._loop = Loop(
+            settings, self._rule, ledger, proposer, run,
+            decode=space.decode, reference=head["reference_point"],
+            image_size=space.image_size, tell=tell,
+        )  # fmt: skip
+
+    def go(self, ray: _Ray) -> SearchResult:
+        """Run what is left, if anything is, and write the result."""
+        self._loop.settle()
+        if self._finished():
+            self._tell(Note(f"nothing to do: {self._run.path} has finished"))
+            return self._result()
+        known = [c for c in self._ledger.candidates if c.state != REJECTED]
+        if known:
+            done = sum(c.state == COMPLETE for c in known)
+            self._tell(
+                Note(f"going on with {self._run.path}: {len(known)} candidates, {done} done")
+            )
+        place = ray.ready()
+        self._loop.workers = place.workers or 1
+        try:
+            with _interruptible(self._loop):
+                run_units(
+                    self._loop.next_unit, self._loop.on_outcome, self._evaluator,
+                    workers=place.workers or 1, threads=place.threads, gpus=place.gpus,
+                    scratch=self._run.path / ".ray",
+                )  # fmt: skip
+        except KeyboardInterrupt:
+            self._loop.interrupted = True
+            return self._result()
+        self._loop.end()
+        self._test()
+        self._ledger.note("finished", self._settings.limits())
+        return self._result()
+
+    def _finished(self) -> bool:
+        """Whether this very search, as far as now asked, was ended before."""
+        limits = self._ledger.notes().get("finished")
+        if limits is None or any(c.state == RUNNING for c in self._ledger.candidates):
+            return False
+        wanted, started = self._settings.trials, limits["trials"]
+        if wanted is not None and started is not None and wanted <= started:
+            return True
+        return bool(limits == self._settings.limits())
+
+    def _test(self) -> None:
+        """Score the front and the paper's variants on the test split; kept with the ledger."""
+        candidates = self._ledger.candidates
+        wanted = front(candidates, self._cost_name)
+        wanted += [c for c in candidates if c.state == COMPLETE and c.origin == "variant"]
+        tested = self._tested()
+        for candidate in wanted:
+            if candidate.number not in tested:
+                tested[candidate.number] = self._evaluator.test(
+                    self._loop.architecture(candidate).to_dict(),
+                    directory=str(self._run.trial_directory(candidate.number)),
+                )
+        self._ledger.note("test_accuracy", {str(n): v for n, v in tested.items()})
+
+    def _tested(self) -> dict[int, float]:
+        kept = self._ledger.notes().get("test_accuracy", {})
+        return {int(number): float(value) for number, value in kept.items()}
+
+    def _result(self) -> SearchResult:
+        """Write the CSV files and the picture from the ledger, and return what they hold."""
+        rows = self._loop.rows(self._tested())
+        trials = trial_rows(self._ledger.candidates, self._cost_name)
+        write_csv(self._run, rows, trials)
+        if any(row.get("trial", "") != "" for row in rows):
+            from dilnas.report import write_front_html
+
+            write_front_html(self._run)
+        self._tell(self._loop.progress())
+        return SearchResult(
+            path=str(self._run.path), front=rows, trials=trials,
+            hypervolume=self._loop.hypervolume(), interrupted=self._loop.interrupted,
+            trained=self._loop.units_done,
+        )  # fmt: skip
+
+
+@contextmanager
+def _interruptible(loop: Loop) -> Iterator[None]:
+    """First Ctrl-C: the loop stops at its next step, between two writes. Second: at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def stop(number: int, frame: Any) -> None:
+        loop.interrupted = True
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _ledger(
+    run: RunDirectory, head: dict[str, Any], space: SearchSpace, settings: Settings
+) -> Iterator[Ledger]:
+    url = settings.storage or f"sqlite:///{run.ledger_path.resolve()}"
+    axes = [(axis.name, len(axis)) for axis in space.axes]
+    ledger = Ledger(url, head["study"], axes, settings.cost_name)
+    try:
+        yield ledger
+    finally:
+        ledger.close()
+
+
+def _opened(
+    run: RunDirectory, settings: Settings, identity: dict[str, Any], report: SpaceReport
+) -> dict[str, Any]:
+    """run.json, written if this is a new run. Raises RunError if it is of another search."""
+    identity = json.loads(json.dumps(identity))
+    if run.run_json_path.exists():
+        head = run.run_json()
+        same_search(head, identity, run.path)
+        head |= settings.limits()
+    else:
+        if run.ledger_path.exists():
+            raise RunError(
+                "holds a ledger but no run.json; give another --out", where=str(run.path)
+            )
+        head = {
+            "dilnas_run": RUN_FORMAT,
+            **identity,
+            **settings.limits(),
+            "study": f"{run.path.resolve().name}-{uuid.uuid4().hex[:8]}",
+            "reference_point": _reference(settings, report),
+            "versions": _versions(),
+        }
+    write_atomic(run.run_json_path, json.dumps(head, indent=2) + "\n", kind=RunError)
+    return head
+
+
+def _reference(settings: Settings, report: SpaceReport) -> dict[str, float]:
+    """Far corner of the hypervolume's box: everything wrong, at the budget or the dearest cost."""
+    name = settings.cost_name
+    return {"error": 1.0, name: settings.budgets.get(name, report.ranges[name].maximum)}
+
+
+def _versions() -> dict[str, str]:
+    names = ("torch", "optuna", "ray", "numpy", "scipy")
+    return {"python": platform.python_version()} | {n: metadata.version(n) for n in names}
+
+
+def _report_text(report: SpaceReport) -> str:
+    """The space and the budget in a line."""
+    text = f"{report.space}: {report.size:,} codes, {report.share_text()}"
+    if report.binding is not None and not math.isclose(report.share, 1.0):
+        text += f"; {report.binding} binds"
+    return text

@@ -1,0 +1,298 @@
+"""Runs units of work on Ray Tune; remembers nothing.
+
+A *unit* is "train candidate N to rung r". Each is one Tune trial of one step in a reused actor, so
+a promotion is just another unit and Tune's own state never matters: a restart asks the ledger and
+begins a new experiment. Tune's ``Searcher`` here is a door to two functions, its
+``TrialScheduler`` runs what is pending.
+
+``TUNE_…`` and ``RAY_…`` variables below silence what Tune prints into the user's terminal.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from dilnas.errors import DeviceError, InputError
+from dilnas.search.evaluator import Description
+
+__all__ = ["FINISHED", "Evaluator", "Finished", "Outcome", "Unit", "ray_session", "run_units"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """Train candidate ``number`` to ``rung``; ``architecture`` is its dict form."""
+
+    number: int
+    rung: int
+    architecture: dict[str, Any]
+    directory: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a unit ended: metrics of its rung, or why there are none."""
+
+    unit: Unit
+    accuracy: float = math.nan
+    seconds: float = 0.0
+    images: int = 0
+    error: str = ""
+
+
+class Evaluator(Protocol):
+    """Scores an architecture at a rung; picklable."""
+
+    def __call__(
+        self, architecture: dict[str, Any], rung: int, *, directory: str, seed: int
+    ) -> dict[str, float]:
+        """``accuracy`` (0..1, NaN when diverged) at ``rung``; ``seconds``, ``images`` up to it.
+
+        Called in a worker process. Idempotent: what ``directory`` holds is not trained again.
+        """
+        ...
+
+    def test(self, architecture: dict[str, Any], *, directory: str) -> float:
+        """Accuracy (0..1) on images that the search never looked at. Called in the driver."""
+        ...
+
+    def describe(self) -> Description:
+        """What it scores with. Called in the driver, before anything is written."""
+        ...
+
+
+class Finished:
+    """What ``next_unit`` returns when there will be no more units."""
+
+
+FINISHED = Finished()
+
+QUIET = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_DEDUP_LOGS": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "100000",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_WARN_THRESHOLD_S": "100000",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "100000",
+}
+
+
+LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""Set to 0, Ray binds to the loopback interface on every system; read when Ray is imported."""
+
+
+@contextmanager
+def ray_session(workers: int, *, gpus: float = 0, address: str | None = None) -> Iterator[None]:
+    """A Ray of our own on the loopback, or the cluster at ``address``; left as it was found.
+
+    Raises DeviceError where it has not the GPUs that one worker needs.
+    """
+    os.environ.update(QUIET)
+    if not address:
+        os.environ[LOOPBACK] = "0"
+    import ray
+
+    ours = not ray.is_initialized()
+    if ours:
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+        if address:
+            options |= {"address": address}
+        else:
+            options |= {
+                "num_cpus": workers, "include_dashboard": False,
+                "_node_ip_address": "127.0.0.1",
+            }  # fmt: skip
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                ray.init(**options)
+        except (ConnectionError, ValueError) as error:
+            text = str(error).split("\n")[0]
+            raise InputError(f"Ray does not start: {text}", where="--address") from error
+    try:
+        have = ray.cluster_resources().get("GPU", 0)
+        if gpus > have:
+            raise DeviceError(
+                "a worker needs more GPUs than there are", where="--gpus-per-trial",
+                expected=f"<= {have:g}", got=gpus,
+            )  # fmt: skip
+        yield
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def run_units(
+    next_unit: Callable[[], Unit | Finished | None],
+    on_outcome: Callable[[Outcome], None],
+    evaluator: Evaluator,
+    *,
+    workers: int,
+    threads: int,
+    gpus: float = 0,
+    scratch: Path,
+) -> None:
+    """Run units until ``next_unit`` says ``FINISHED`` and all have ended; needs a Ray session.
+
+    Both functions are called in this process and thread. ``next_unit`` returning None means
+    "nothing now". An exception that either raises ends the loop and comes out here; what was being
+    trained is then abandoned. ``scratch`` is Tune's folder, removed at the end.
+    """
+    from ray import tune
+
+    quiet = logging.getLogger("ray")
+    level = quiet.level
+    quiet.setLevel(logging.CRITICAL)
+    # How many trials may wait for an actor: all workers start at once, not one after another.
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(workers)
+    door = _searcher(next_unit, on_outcome, workers)
+    trainable = tune.with_parameters(_trainable(), evaluator=evaluator, threads=threads)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tune.run(
+                trainable, name="units", num_samples=-1, search_alg=door,
+                scheduler=_scheduler(), reuse_actors=True, verbose=0,
+                resources_per_trial={"cpu": 1, "gpu": gpus} if gpus else {"cpu": 1},
+                storage_path=str(scratch.resolve()), raise_on_failed_trial=False,
+                max_failures=0, callbacks=[],
+            )  # fmt: skip
+    finally:
+        quiet.setLevel(level)
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _trainable() -> Any:
+    """The class that Tune runs in a worker: one step is one unit."""
+    from ray import tune
+
+    class Worker(tune.Trainable):  # type: ignore[misc, unused-ignore]
+        """Keeps its evaluator, and so torch and the data, between units."""
+
+        def setup(self, config: dict[str, Any], evaluator: Evaluator, threads: int) -> None:
+            import torch
+
+            torch.set_num_threads(threads)
+            self._evaluator = evaluator
+            self._unit = config["unit"]
+
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            self._unit = new_config["unit"]
+            return True
+
+        def step(self) -> dict[str, Any]:
+            unit = self._unit
+            try:
+                metrics = self._evaluator(
+                    unit["architecture"], unit["rung"],
+                    directory=unit["directory"], seed=unit["seed"],
+                )  # fmt: skip
+            except Exception as error:  # noqa: BLE001 - whatever a candidate raises is its result
+                text = " ".join(str(error).split())[:300]
+                return {"error": f"{type(error).__name__}: {text}", "done": True}
+            kept = {name: float(metrics[name]) for name in ("accuracy", "seconds", "images")}
+            return {**kept, "error": "", "done": True}
+
+    return Worker
+
+
+def _searcher(
+    next_unit: Callable[[], Unit | Finished | None],
+    on_outcome: Callable[[Outcome], None],
+    workers: int,
+) -> Any:
+    from ray.tune.search import Searcher
+
+    class Door(Searcher):  # type: ignore[misc, unused-ignore]
+        """Hands units to Tune and outcomes back; at most ``workers`` at once."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.running: dict[str, Unit] = {}
+
+        def suggest(self, trial_id: str) -> Any:
+            if len(self.running) >= workers:
+                return None
+            unit = next_unit()
+            if unit is None:
+                return None
+            if isinstance(unit, Finished):
+                return Searcher.FINISHED
+            self.running[trial_id] = unit
+            return {"unit": asdict(unit)}
+
+        def on_trial_complete(
+            self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+        ) -> None:
+            unit = self.running.pop(trial_id, None)
+            if unit is None:
+                return
+            if error or not result or "error" not in result:
+                # Tune tells no more than this before the trial is gone.
+                outcome = Outcome(unit=unit, error="the worker died or could not start")
+            elif result["error"]:
+                outcome = Outcome(unit=unit, error=result["error"])
+            else:
+                outcome = Outcome(
+                    unit=unit, accuracy=result["accuracy"],
+                    seconds=result["seconds"], images=int(result["images"]),
+                )  # fmt: skip
+            on_outcome(outcome)
+
+        def save(self, checkpoint_path: str) -> None:
+            """Nothing: the ledger is the only truth."""
+
+        def restore(self, checkpoint_path: str) -> None:
+            """Nothing, as above."""
+
+        def get_state(self) -> dict[str, Any]:
+            """Nothing, as above."""
+            return {}
+
+    return Door()
+
+
+def _scheduler() -> Any:
+    from ray.tune.schedulers import TrialScheduler
+
+    class RunPending(TrialScheduler):  # type: ignore[misc, unused-ignore]
+        """First in, first out; a unit is done after its one result."""
+
+        def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+            """Nothing to prepare."""
+
+        def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+            """The searcher hears of it."""
+
+        def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+            return str(TrialScheduler.STOP)
+
+        def on_trial_complete(self, tune_controller: Any, trial: Any, result: Any) -> None:
+            """The searcher hears of it."""
+
+        def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+            """Nothing is kept."""
+
+        def choose_trial_to_run(self, tune_controller: Any) -> Any:
+            pending = (t for t in tune_controller.get_trials() if t.status == "PENDING")
+            return next(pending, None)
+
+        def debug_string(self) -> str:
+            return "first in, first out"
+
+    return RunPending()

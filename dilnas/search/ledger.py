@@ -1,0 +1,245 @@
+"""The ledger: an Optuna study in its storage, the only truth of a search.
+
+One Optuna trial per distinct candidate. A trial is created whole in one transaction, and every
+later fact is one more: killing the driver between two leaves a ledger that says what was done.
+
+| candidate | Optuna state | user attributes |
+|---|---|---|
+| in training or paused | RUNNING | key, layout, origin, figures, target, scores |
+| at full fidelity | COMPLETE, with all objectives | the same |
+| stopped at a rung | PRUNED, without objectives | the same, reason |
+| failed or rejected | FAIL | the same, reason, rejected |
+
+A RUNNING trial whose driver is gone is continued by the next one: same number, same parameters,
+from the checkpoint of its last rung.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from dilnas.errors import RunError
+from dilnas.search.candidate import (
+    COMPLETE,
+    FAILED,
+    PRUNED,
+    REJECTED,
+    RUNNING,
+    Candidate,
+    Figures,
+    RungScore,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from optuna.trial import FrozenTrial
+
+__all__ = ["Ledger", "distributions"]
+
+
+def distributions(axes: Sequence[tuple[str, int]]) -> dict[str, Any]:
+    """Optuna's ordinal integer distribution of every axis, given as (name, number of values)."""
+    from optuna.distributions import IntDistribution
+
+    return {name: IntDistribution(0, length - 1) for name, length in axes}
+
+
+class Ledger:
+    """Candidates of one search, written through to the study at once.
+
+    One driver at a time owns it (the run's lock); so what was read at the start stays true.
+
+    Args:
+        url: SQLAlchemy URL of the storage.
+        name: name of the study in it; created if it is not there.
+        axes: (name, number of values) of the space's axes, in order.
+        cost_name: the cost that is minimised beside the accuracy, which is maximised.
+    """
+
+    def __init__(
+        self, url: str, name: str, axes: Sequence[tuple[str, int]], cost_name: str
+    ) -> None:
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._axes = tuple(axes)
+        self._cost_name = cost_name
+        self._distributions = distributions(axes)
+        with _storage_errors(url):
+            self._study = optuna.create_study(
+                storage=optuna.storages.RDBStorage(url),
+                study_name=name,
+                directions=["maximize", "minimize"],
+                load_if_exists=True,
+                sampler=optuna.samplers.RandomSampler(),
+            )
+            with warnings.catch_warnings():
+                # Naming the objectives is marked experimental; dashboards show the names.
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                self._study.set_metric_names(["accuracy", cost_name])
+            trials = self._study.get_trials(deepcopy=False)
+        self._storage: Any = self._study._storage
+        self._ids = [trial._trial_id for trial in trials]
+        self._candidates = [self._read(trial) for trial in trials]
+
+    # --- reading ----------------------------------------------------------------------------
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        """All candidates, by number."""
+        return list(self._candidates)
+
+    @property
+    def next_number(self) -> int:
+        """Number that the next candidate gets."""
+        return len(self._candidates)
+
+    def notes(self) -> dict[str, Any]:
+        """What ``note`` has kept with the study."""
+        return dict(self._study.user_attrs)
+
+    def _read(self, trial: FrozenTrial) -> Candidate:
+        from optuna.trial import TrialState
+
+        attrs = trial.user_attrs
+        try:
+            state = {
+                TrialState.RUNNING: RUNNING,
+                TrialState.COMPLETE: COMPLETE,
+                TrialState.PRUNED: PRUNED,
+                TrialState.FAIL: REJECTED if attrs.get("rejected") else FAILED,
+            }[trial.state]
+            return Candidate(
+                number=trial.number,
+                code=tuple(int(trial.params[name]) for name, _ in self._axes),
+                key=attrs["key"],
+                layout=attrs["layout"],
+                origin=attrs["origin"],
+                figures=Figures(**attrs["figures"]),
+                state=state,
+                reason=attrs.get("reason", ""),
+                scores=tuple(RungScore(**score) for score in attrs.get("scores", ())),
+                target=attrs.get("target", -1),
+            )
+        except (KeyError, TypeError) as error:
+            raise RunError(
+                f"the ledger holds a trial that dilnas did not write: {error}",
+                where=f"trial {trial.number}",
+            ) from error
+
+    # --- writing ----------------------------------------------------------------------------
+
+    def create(
+        self,
+        *,
+        code: Sequence[int],
+        key: str,
+        layout: str,
+        origin: str,
+        figures: Figures,
+        target: int = -1,
+        rejected: str = "",
+    ) -> Candidate:
+        """A new candidate, to be trained to rung ``target``, or ``rejected`` for that reason."""
+        from optuna.trial import TrialState, create_trial
+
+        attrs: dict[str, Any] = {
+            "key": key, "layout": layout, "origin": origin, "figures": asdict(figures),
+            "target": target,
+        }  # fmt: skip
+        if rejected:
+            attrs |= {"rejected": True, "reason": rejected}
+        values = [int(value) for value in code]
+        template = create_trial(
+            state=TrialState.FAIL if rejected else TrialState.RUNNING,
+            params=dict(zip(self._distributions, values, strict=True)),
+            distributions=self._distributions,
+            user_attrs=attrs,
+        )
+        self._ids.append(self._storage.create_new_trial(self._study._study_id, template))
+        candidate = Candidate(
+            number=self.next_number, code=tuple(values), key=key, layout=layout, origin=origin,
+            figures=figures, target=target, state=REJECTED if rejected else RUNNING,
+            reason=rejected,
+        )  # fmt: skip
+        self._candidates.append(candidate)
+        return candidate
+
+    def send(self, number: int, rung: int) -> Candidate:
+        """Candidate ``number`` is to be trained to ``rung``."""
+        self._attribute(number, "target", rung)
+        return self._update(number, target=rung)
+
+    def score(self, number: int, score: RungScore) -> Candidate:
+        """Candidate ``number`` has finished its next rung."""
+        scores = (*self._candidates[number].scores, score)
+        self._attribute(number, "scores", [asdict(s) for s in scores])
+        return self._update(number, scores=scores)
+
+    def complete(self, number: int) -> Candidate:
+        """Candidate ``number`` has its score at full fidelity: tell both objectives."""
+        candidate = self._candidates[number]
+        values = [candidate.scores[-1].accuracy, candidate.figures.get(self._cost_name)]
+        self._tell(number, "COMPLETE", values)
+        return self._update(number, state=COMPLETE)
+
+    def prune(self, number: int, reason: str) -> Candidate:
+        """Candidate ``number`` goes no further; it has no objectives and is on no front."""
+        self._attribute(number, "reason", reason)
+        self._tell(number, "PRUNED", None)
+        return self._update(number, state=PRUNED, reason=reason)
+
+    def fail(self, number: int, reason: str) -> Candidate:
+        """Candidate ``number`` could not be trained."""
+        self._attribute(number, "reason", reason)
+        self._tell(number, "FAIL", None)
+        return self._update(number, state=FAILED, reason=reason)
+
+    def note(self, name: str, value: Any) -> None:
+        """Keep a JSON-able fact with the study."""
+        self._study.set_user_attr(name, value)
+
+    def _attribute(self, number: int, name: str, value: Any) -> None:
+        self._storage.set_trial_user_attr(self._ids[number], name, value)
+
+    def _tell(self, number: int, state: str, values: Sequence[float] | None) -> None:
+        from optuna.trial import TrialState
+
+        self._storage.set_trial_state_values(self._ids[number], TrialState[state], values)
+
+    def _update(self, number: int, **changes: Any) -> Candidate:
+        self._candidates[number] = replace(self._candidates[number], **changes)
+        return self._candidates[number]
+
+    def close(self) -> None:
+        """Give the database connections back."""
+        self._storage.remove_session()
+
+
+@contextmanager
+def _storage_errors(url: str) -> Iterator[None]:
+    """Turn what SQLAlchemy and Optuna say about a storage into RunError."""
+    from optuna.exceptions import OptunaError
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (SQLAlchemyError, OptunaError, ImportError, RuntimeError) as error:
+        try:
+            shown = make_url(url).render_as_string(hide_password=True)
+        except SQLAlchemyError:
+            shown = "not a SQLAlchemy URL"
+        text = str(error).split("\n")[0]
+        raise RunError(f"the ledger's storage cannot be used: {text}", where=shown) from error
+
+
+def summary(candidates: Sequence[Candidate]) -> Mapping[str, int]:
+    """Number of candidates in every state."""
+    states = (COMPLETE, PRUNED, FAILED, REJECTED, RUNNING)
+    return {state: sum(c.state == state for c in candidates) for state in states}

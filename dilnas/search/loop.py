@@ -1,0 +1,272 @@
+"""The search itself: what to do next, and what an outcome means. Ray and files stay outside.
+
+    propose -> reject at once, or train to rung 0 -> promote rung by rung -> complete
+                                  \\-> failed            \\-> paused, pruned at the end
+
+Every decision is taken from the ledger's candidates; what is in flight is remembered only to not
+hand it out twice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from dilnas.arch import Architecture
+from dilnas.errors import RunError
+from dilnas.files import write_atomic
+from dilnas.runs import RunDirectory
+from dilnas.search.candidate import (
+    COMPLETE,
+    FAILED,
+    PRUNED,
+    REJECTED,
+    RUNNING,
+    Candidate,
+    RungScore,
+    front,
+)
+from dilnas.search.events import Event, Progress, UnitDone
+from dilnas.search.executor import FINISHED, Finished, Outcome, Unit
+from dilnas.search.ledger import Ledger
+from dilnas.search.proposer import Proposal, Proposer
+from dilnas.search.results import dominated_share, front_rows
+from dilnas.search.scheduler import PromotionRule, next_promotion
+from dilnas.search.settings import Settings
+
+__all__ = ["Loop"]
+
+NEW_SHARE = 0.6
+"""Share of a time limit in which new candidates start; the rest is for promotions."""
+
+
+class Loop:
+    """One driver's work on one ledger.
+
+    Args:
+        settings: the search.
+        rule: how candidates are promoted.
+        ledger: its truth.
+        proposer: where candidates come from.
+        run: its directory.
+        decode: architecture of a code.
+        reference: far corner of the hypervolume's box.
+        workers: units at once, for the estimate of the time that is left.
+        tell: called with every event.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        rule: PromotionRule,
+        ledger: Ledger,
+        proposer: Proposer,
+        run: RunDirectory,
+        *,
+        decode: Callable[[tuple[int, ...]], Architecture],
+        reference: dict[str, float],
+        image_size: int,
+        tell: Callable[[Event], None],
+    ) -> None:
+        self._settings = settings
+        self._rule = rule
+        self._ledger = ledger
+        self._proposer = proposer
+        self._run = run
+        self._decode = decode
+        self._reference = reference
+        self._image_size = image_size
+        self._tell = tell
+        self._started_at = time.monotonic()
+        self._first_unit_at: float | None = None
+        self._flying: dict[int, int] = {}
+        self._images = 0
+        self._exhausted = False
+        self._designs: list[Proposal] | None = None
+        self._architectures: dict[int, Architecture] = {}
+        self.workers = 1
+        self.interrupted = False
+        self.units_done = 0
+
+    # --- what to do next --------------------------------------------------------------------
+
+    def next_unit(self) -> Unit | Finished | None:
+        """The next unit of work, None for nothing now. Raises KeyboardInterrupt if interrupted."""
+        if self.interrupted:
+            raise KeyboardInterrupt
+        candidate = None if self._past(1.0) else self._next_candidate()
+        if candidate is None:
+            return None if self._flying else FINISHED
+        self._flying[candidate.number] = candidate.target
+        if self._first_unit_at is None:
+            self._first_unit_at = time.monotonic()
+        self._tell(self.progress())
+        return Unit(
+            number=candidate.number,
+            rung=candidate.target,
+            architecture=self.architecture(candidate).to_dict(),
+            directory=str(self._run.trial_directory(candidate.number).resolve()),
+            seed=self._settings.seed,
+        )
+
+    def _next_candidate(self) -> Candidate | None:
+        """What another driver left undone, else a promotion, else something new."""
+        for candidate in self._ledger.candidates:
+            undone = candidate.state == RUNNING and not candidate.waits
+            if undone and candidate.number not in self._flying:
+                rung = max(candidate.target, candidate.rung + 1)
+                return self._ledger.send(candidate.number, rung)
+        ending = self._ending()
+        promoted = next_promotion(self._ledger.candidates, self._rule, ending=ending)
+        if promoted is not None:
+            return self._ledger.send(promoted.number, promoted.rung + 1)
+        return None if ending else self._new_candidate()
+
+    def _ending(self) -> bool:
+        started = sum(c.state != REJECTED for c in self._ledger.candidates)
+        full = started >= self._settings.most_candidates
+        return full or self._exhausted or self._past(NEW_SHARE)
+
+    def _past(self, share: float) -> bool:
+        limit = self._settings.time_limit
+        return limit is not None and time.monotonic() - self._started_at > share * limit
+
+    def _new_candidate(self) -> Candidate | None:
+        while proposals := self._next_design() or self._proposed():
+            created = [self._create(proposal) for proposal in proposals][-1]
+            if created.state != REJECTED:
+                return created
+        self._exhausted = True
+        return self._next_candidate()
+
+    def _proposed(self) -> list[Proposal]:
+        return self._proposer.propose(self._ledger.candidates, self._ledger.next_number)
+
+    def _next_design(self) -> list[Proposal]:
+        """The next starting design that is not in the ledger yet."""
+        if self._designs is None:
+            self._designs = self._proposer.designs(self._settings.most_candidates)
+        known = {c.key for c in self._ledger.candidates}
+        return next(([d] for d in self._designs if d.architecture.key not in known), [])
+
+    def _create(self, proposal: Proposal) -> Candidate:
+        number = self._ledger.next_number
+        path = self._run.architecture_path(number)
+        write_atomic(path, proposal.architecture.to_yaml(), kind=RunError)
+        return self._ledger.create(
+            code=proposal.code,
+            key=proposal.architecture.key,
+            layout=proposal.architecture.layout,
+            origin=proposal.origin,
+            figures=proposal.figures,
+            target=-1 if proposal.reason else 0,
+            rejected=proposal.reason,
+        )
+
+    # --- what an outcome means --------------------------------------------------------------
+
+    def on_outcome(self, outcome: Outcome) -> None:
+        """Write an outcome to the ledger and tell it."""
+        number, rung = outcome.unit.number, outcome.unit.rung
+        self._flying.pop(number, None)
+        self.units_done += 1
+        before = self._ledger.candidates[number]
+        score = RungScore(accuracy=outcome.accuracy, seconds=outcome.seconds, images=outcome.images)
+        seconds = score.seconds - (before.scores[-1].seconds if before.scores else 0.0)
+        if outcome.error or not score.usable:
+            reason = outcome.error or "diverged: the accuracy is not a number"
+            candidate = self._ledger.fail(number, reason)
+        else:
+            self._images += score.images - (before.scores[-1].images if before.scores else 0)
+            candidate = self._ledger.score(number, score)
+            if candidate.rung == self._rule.rungs - 1:
+                candidate = self._ledger.complete(number)
+        self._tell(
+            UnitDone(
+                number=number, rung=rung, rungs=self._rule.rungs, accuracy=candidate.accuracy,
+                gflops=candidate.figures.gflops, mparams=candidate.figures.mparams,
+                layout=candidate.layout, seconds=seconds, origin=candidate.origin,
+                reason=candidate.reason,
+            )
+        )  # fmt: skip
+        self._tell(self.progress())
+
+    def settle(self) -> None:
+        """Bring the ledger in order after a kill: a candidate with all its scores is complete."""
+        for candidate in self._ledger.candidates:
+            if candidate.state == RUNNING and candidate.rung == self._rule.rungs - 1:
+                self._ledger.complete(candidate.number)
+
+    def end(self) -> None:
+        """Tell every paused candidate that it goes no further."""
+        for candidate in self._ledger.candidates:
+            if candidate.state == RUNNING:
+                reason = f"stopped at rung {candidate.rung} of {self._rule.rungs - 1}"
+                self._ledger.prune(candidate.number, reason)
+
+    # --- where it stands --------------------------------------------------------------------
+
+    def architecture(self, candidate: Candidate) -> Architecture:
+        """The candidate's architecture."""
+        if candidate.number not in self._architectures:
+            self._architectures[candidate.number] = self._decode(candidate.code)
+        return self._architectures[candidate.number]
+
+    def rows(self, tested: dict[int, float]) -> list[dict[str, Any]]:
+        """Rows of front.csv."""
+        candidates = self._ledger.candidates
+        architectures = {
+            c.number: self.architecture(c) for c in front(candidates, self._rule.cost_name)
+        }
+        return front_rows(
+            candidates, self._rule.cost_name, architectures, tested, image_size=self._image_size
+        )
+
+    def hypervolume(self) -> float:
+        """Share of the reference box that the finished candidates dominate."""
+        return dominated_share(self._ledger.candidates, self._rule.cost_name, self._reference)
+
+    def progress(self) -> Progress:
+        """Where the search stands, for whoever shows it."""
+        candidates = self._ledger.candidates
+        now = time.monotonic()
+        working = now - self._first_unit_at if self._first_unit_at else 0.0
+        return Progress(
+            trials=self._settings.trials,
+            started=sum(c.state != REJECTED for c in candidates),
+            complete=sum(c.state == COMPLETE for c in candidates),
+            pruned=sum(c.state == PRUNED for c in candidates),
+            failed=sum(c.state == FAILED for c in candidates),
+            rejected=sum(c.state == REJECTED for c in candidates),
+            paused=sum(c.waits for c in candidates),
+            running=tuple(sorted(self._flying.items())),
+            images_per_s=self._images / working if working else 0.0,
+            eta_s=self._eta(),
+            elapsed_s=now - self._started_at,
+            hypervolume=self.hypervolume(),
+            front=[row for row in self.rows({}) if row.get("trial", "") != ""],
+        )
+
+    def _eta(self) -> float | None:
+        """Units that are left, by rung, times what such a unit took, over the workers."""
+        candidates = [c for c in self._ledger.candidates if c.alive]
+        expected = float(self._settings.trials or len(candidates))
+        seconds = left = 0.0
+        for rung in range(self._rule.rungs):
+            took = [_spent(c, rung) for c in candidates if c.rung >= rung]
+            if took:
+                seconds = sum(took) / len(took)
+            elif not seconds:
+                return None
+            else:
+                seconds *= 1 / self._rule.keep
+            left += max(0.0, expected - len(took)) * seconds
+            expected *= self._rule.keep
+        return left / self.workers
+
+
+def _spent(candidate: Candidate, rung: int) -> float:
+    """Seconds that a candidate's ``rung`` alone took."""
+    before = candidate.scores[rung - 1].seconds if rung else 0.0
+    return candidate.scores[rung].seconds - before

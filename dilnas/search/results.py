@@ -1,0 +1,144 @@
+"""What a search leaves in its directory: rows of front.csv and trials.csv, the hypervolume."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dilnas.arch import Architecture
+from dilnas.errors import RunError
+from dilnas.files import write_atomic
+from dilnas.runs import RunDirectory
+from dilnas.search.candidate import COMPLETE, Candidate, Figures, figures, front, points
+from dilnas.variants import VARIANTS
+
+__all__ = ["dominated_share", "front_rows", "trial_rows", "write_csv"]
+
+FRONT_COLUMNS = (
+    "trial", "val_accuracy", "test_accuracy", "gflops", "mparams", "memory_mb", "layout", "dims",
+    "depths", "dilations", "windows", "key", "reference", "architecture_file",
+)  # fmt: skip
+TRIAL_COLUMNS = (
+    "trial", "state", "reason", "rung", "val_accuracy", "gflops", "mparams", "memory_mb", "layout",
+    "key", "origin", "seconds", "images", "rung_scores", "on_front",
+)  # fmt: skip
+
+Row = dict[str, Any]
+
+
+def dominated_share(
+    candidates: list[Candidate], cost_name: str, reference: Mapping[str, float]
+) -> float:
+    """Hypervolume of the full-fidelity candidates as a share (0..1) of the reference box.
+
+    ``reference`` holds the box's far corner by "error" and ``cost_name``.
+    """
+    import numpy as np
+
+    from dilnas.cost import hypervolume
+
+    whole = [c for c in candidates if c.state == COMPLETE]
+    if not whole:
+        return 0.0
+    corner = np.array([reference["error"], reference[cost_name]])
+    return float(hypervolume(points(whole, cost_name) / corner, np.ones(2)))
+
+
+def front_rows(
+    candidates: list[Candidate],
+    cost_name: str,
+    architectures: Mapping[int, Architecture],
+    tested: Mapping[int, float],
+    *,
+    image_size: int,
+) -> list[Row]:
+    """The front, cheapest first, then the paper's variants that are not on it.
+
+    A reference row has no ``trial``, because it is no member of the front; it has accuracies if the
+    variant was trained to the end.
+    """
+    members = front(candidates, cost_name)
+    names = {architecture.key: name for name, architecture in VARIANTS.items()}
+    rows = [_front_row(c, architectures[c.number], tested, names.get(c.key, "")) for c in members]
+    shown = {c.key for c in members}
+    trained = {c.key: c for c in candidates if c.state == COMPLETE}
+    for name, architecture in VARIANTS.items():
+        if architecture.key in shown:
+            continue
+        if architecture.key in trained:
+            row = _front_row(trained[architecture.key], architecture, tested, name)
+            rows.append({**row, "trial": ""})
+        else:
+            cost = figures(architecture, image_size)
+            rows.append(_described(architecture, cost) | {"reference": name})
+    return rows
+
+
+def _front_row(
+    candidate: Candidate, architecture: Architecture, tested: Mapping[int, float], reference: str
+) -> Row:
+    return {
+        "trial": candidate.number,
+        "val_accuracy": candidate.accuracy,
+        "test_accuracy": tested.get(candidate.number, ""),
+        **_described(architecture, candidate.figures),
+        "reference": reference,
+        "architecture_file": f"trials/{candidate.number}/architecture.yaml",
+    }
+
+
+def _described(architecture: Architecture, cost: Figures) -> Row:
+    stages = architecture.stages
+    dilated = [stage for stage in stages if stage.msda_depth]
+    return {
+        "gflops": round(cost.gflops, 9),
+        "mparams": round(cost.mparams, 6),
+        "memory_mb": round(cost.mb, 6),
+        "layout": architecture.layout,
+        "dims": " ".join(str(stage.dim) for stage in stages),
+        "depths": " ".join(str(stage.depth) for stage in stages),
+        "dilations": " ".join(",".join(map(str, stage.dilations)) for stage in dilated),
+        "windows": " ".join(str(stage.window_size) for stage in dilated),
+        "key": architecture.key,
+    }
+
+
+def trial_rows(candidates: list[Candidate], cost_name: str) -> list[Row]:
+    """Every candidate, rejected ones too, by number."""
+    on_front = {c.number for c in front(candidates, cost_name)}
+    return [
+        {
+            "trial": c.number,
+            "state": c.state,
+            "reason": c.reason,
+            "rung": c.rung if c.scores else "",
+            "val_accuracy": c.accuracy if c.scores else "",
+            "gflops": round(c.figures.gflops, 9),
+            "mparams": round(c.figures.mparams, 6),
+            "memory_mb": round(c.figures.mb, 6),
+            "layout": c.layout,
+            "key": c.key,
+            "origin": c.origin,
+            "seconds": round(c.scores[-1].seconds, 3) if c.scores else "",
+            "images": c.scores[-1].images if c.scores else "",
+            "rung_scores": json.dumps([s.accuracy for s in c.scores]),
+            "on_front": int(c.number in on_front),
+        }
+        for c in candidates
+    ]
+
+
+def write_csv(run: RunDirectory, rows: Sequence[Row], trials: Sequence[Row]) -> None:
+    """Write front.csv and trials.csv. Raises RunError if the directory cannot be written."""
+    for path, columns, table in (
+        (run.front_csv, FRONT_COLUMNS, rows),
+        (run.trials_csv, TRIAL_COLUMNS, trials),
+    ):
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(table)
+        write_atomic(path, text.getvalue(), kind=RunError)

@@ -1,0 +1,172 @@
+"""Which paused candidate goes on to its next rung: pure functions of the ledger's candidates.
+
+Asynchronous successive halving on whole fronts (MO-ASHA, Schmucker et al., arXiv 2106.12639), with
+two changes that measurements asked for. Candidates compete *inside cost bands*, because a scalar
+halving kills the cheap end of the front and a plain non-dominated rank, with an exact cost as an
+objective, hardly stops anything. And the share that survives a rung grows when a search is small,
+so that enough candidates reach full fidelity to draw a front from.
+
+Nothing is remembered here: a restart with the same ledger decides the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dilnas.search.candidate import COMPLETE, Candidate, front, points
+
+__all__ = ["PromotionRule", "cost_bands", "next_promotion", "promotion_order", "rule_for"]
+
+FULL_FIDELITY = 8
+"""Candidates that at least reach the last rung in a search that starts as many."""
+
+BAND_SIZE = 6
+"""Candidates for one cost band to be worth having."""
+
+MAX_BANDS = 4
+
+WANTED_FRONT = 4
+"""Points on the front below which a search trains more of its paused candidates to the end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromotionRule:
+    """How promotion works in one search.
+
+    Attributes:
+        rungs: number of rungs; the last is full fidelity.
+        keep: share of a rung's candidates that goes on, 0..1.
+        bands: number of cost bands.
+        cost_name: the cost that is an objective.
+        most_complete: candidates trained to the end at most when the front stays short.
+    """
+
+    rungs: int
+    keep: float
+    bands: int
+    cost_name: str
+    most_complete: int
+
+
+def rule_for(trials: int, rungs: int, eta: float, cost_name: str) -> PromotionRule:
+    """The rule for a search of ``trials`` candidates and ``rungs`` rungs.
+
+    ``keep`` is 1/eta, or what leaves ``FULL_FIDELITY`` candidates at the end if that is more.
+    """
+    steps = rungs - 1
+    enough = min(1.0, FULL_FIDELITY / max(trials, 1))
+    keep = max(1 / eta, enough ** (1 / steps)) if steps else 1.0
+    return PromotionRule(
+        rungs=rungs,
+        keep=keep,
+        bands=max(1, min(MAX_BANDS, trials // BAND_SIZE)),
+        cost_name=cost_name,
+        most_complete=max(FULL_FIDELITY, math.ceil(trials * 2 / 3)),
+    )
+
+
+def cost_bands(costs: Sequence[float], count: int) -> list[int]:
+    """Band 0..count-1 of each cost: quantiles, so bands differ by at most one in size.
+
+    Equal costs are told apart by their position, cheapest band first.
+    """
+    ranked = sorted(range(len(costs)), key=lambda i: (costs[i], i))
+    labels = [0] * len(costs)
+    for position, i in enumerate(ranked):
+        labels[i] = position * count // len(costs)
+    return labels
+
+
+def promotion_order(values: Any) -> list[int]:
+    """Indices of the rows of ``values`` (N, 2; error and cost, minimised), best first.
+
+    By non-dominated rank; inside a rank by epsilon-net: first the most accurate, then always the
+    point farthest from those already taken, in the range-normalised plane.
+    """
+    import numpy as np
+
+    from dilnas.cost import pareto_ranks
+
+    if not len(values):
+        return []
+    ranks = pareto_ranks(values)
+    span = np.ptp(values, axis=0)
+    scaled = (values - values.min(axis=0)) / np.where(span > 0, span, 1.0)
+    order: list[int] = []
+    for rank in sorted(set(ranks.tolist())):
+        left = [i for i in range(len(values)) if ranks[i] == rank]
+        chosen = [min(left, key=lambda i: (values[i, 0], values[i, 1], i))]
+        left.remove(chosen[0])
+        while left:
+            gaps = np.linalg.norm(scaled[left][:, None] - scaled[chosen][None], axis=2).min(axis=1)
+            chosen.append(left.pop(int(gaps.argmax())))
+        order += chosen
+    return order
+
+
+def next_promotion(
+    candidates: Sequence[Candidate], rule: PromotionRule, *, ending: bool
+) -> Candidate | None:
+    """The paused candidate to train one rung further now, or None.
+
+    Higher rungs first. The paper's variants always go on: the result shows them as references.
+    ``ending`` says that no new candidate will start: then each rung is filled up to its share,
+    and short fronts are lengthened.
+    """
+    alive = [c for c in candidates if c.alive]
+    for rung in range(rule.rungs - 2, -1, -1):
+        reached = [c for c in alive if c.rung >= rung]
+        for candidate in reached:
+            if candidate.origin == "variant" and _waits_at(candidate, rung):
+                return candidate
+        found = _in_bands(reached, rung, rule, fill=ending)
+        if found is not None:
+            return found
+    return _for_the_front(alive, rule) if ending else None
+
+
+def _waits_at(candidate: Candidate, rung: int) -> bool:
+    return candidate.waits and candidate.rung == rung
+
+
+def _in_bands(
+    reached: list[Candidate], rung: int, rule: PromotionRule, *, fill: bool
+) -> Candidate | None:
+    if not reached:
+        return None
+    labels = cost_bands([c.figures.get(rule.cost_name) for c in reached], rule.bands)
+    waiting: list[tuple[float, int, Candidate]] = []
+    for band in range(rule.bands):
+        members = [c for c, label in zip(reached, labels, strict=True) if label == band]
+        ordered = [members[i] for i in promotion_order(points(members, rule.cost_name, rung))]
+        promoted = sum(c.target > rung for c in members)
+        allowed = math.floor(rule.keep * len(members) + 1e-9)
+        for place, candidate in enumerate(ordered):
+            if not _waits_at(candidate, rung):
+                continue
+            if place < allowed and promoted < allowed:
+                return candidate
+            waiting.append((promoted / len(members), band, candidate))
+            break
+    quota = math.ceil(rule.keep * len(reached) - 1e-9)
+    if fill and waiting and sum(c.target > rung for c in reached) < quota:
+        return min(waiting, key=lambda item: item[:2])[2]
+    return None
+
+
+def _for_the_front(alive: list[Candidate], rule: PromotionRule) -> Candidate | None:
+    """Best paused candidate while the finished front is short and nothing is being trained."""
+    if any(c.state == "running" and not c.waits for c in alive):
+        return None
+    complete = sum(c.state == COMPLETE for c in alive)
+    enough = len(front(alive, rule.cost_name)) >= WANTED_FRONT
+    if complete >= rule.most_complete or enough:
+        return None
+    for rung in range(rule.rungs - 2, -1, -1):
+        waiting = [c for c in alive if _waits_at(c, rung)]
+        if waiting:
+            return waiting[promotion_order(points(waiting, rule.cost_name, rung))[0]]
+    return None

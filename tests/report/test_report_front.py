@@ -1,0 +1,159 @@
+"""The front as table, SVG and HTML, from a run directory's real files."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import re
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from dilnas.errors import RunError
+from dilnas.report import front_table, write_front_html, write_front_svg
+from dilnas.report.front_data import FrontPicture
+from dilnas.report.front_svg import ticks
+from dilnas.runs import RunDirectory
+
+FRONT = [
+    "trial",
+    "val_accuracy",
+    "test_accuracy",
+    "gflops",
+    "mparams",
+    "memory_mb",
+    "layout",
+    "dims",
+    "depths",
+    "dilations",
+    "windows",
+    "key",
+    "reference",
+    "architecture_file",
+]
+TRIALS = [
+    "trial",
+    "state",
+    "val_accuracy",
+    "gflops",
+    "mparams",
+    "memory_mb",
+    "layout",
+    "key",
+    "origin",
+]
+EVIL = "<script>alert('x')</script>&\"[red]"
+
+
+def write(path: Path, names: list[str], rows: list[dict[str, Any]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, names, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    """Three front trials, one of them the paper's Tiny; one other trial, one pruned without score;
+    one reference that was not trained; text that must not be obeyed."""
+    folder = tmp_path / "run & <b>"
+    folder.mkdir()
+    (folder / "run.json").write_text(json.dumps({"objectives": ["accuracy", "gflops"]}))
+    write(folder / "front.csv", FRONT, [
+        {"trial": 3, "val_accuracy": 0.7, "test_accuracy": 0.69, "gflops": 1.0, "layout": EVIL},
+        {"trial": 5, "val_accuracy": 0.8, "gflops": 2.0, "layout": "D2 G6"},
+        {"trial": 8, "val_accuracy": 0.85, "gflops": 3.177, "reference": "tiny"},
+        {"gflops": 4.613, "reference": "small"},
+    ])  # fmt: skip
+    write(folder / "trials.csv", TRIALS, [
+        {"trial": 3, "state": "complete", "val_accuracy": 0.7, "gflops": 1.0},
+        {"trial": 4, "state": "complete", "val_accuracy": 0.6, "gflops": 2.5, "origin": EVIL},
+        {"trial": 6, "state": "rejected", "gflops": 9.0},
+        {"trial": 7, "state": "failed", "val_accuracy": "nan", "gflops": 2.0},
+    ])  # fmt: skip
+    return RunDirectory(folder)
+
+
+def test_the_picture_tells_front_others_and_references_apart(run: RunDirectory) -> None:
+    """A trial without a finite score is in none of them."""
+    picture = FrontPicture.of(run)
+    assert [p.label for p in picture.front] == ["trial 3", "trial 5", "trial 8 = tiny"]
+    assert [p.label for p in picture.others] == ["trial 4"]
+    assert [(p.label, p.accuracy) for p in picture.references] == [("small", None)]
+    assert picture.steps() == [(1.0, 0.7), (2.0, 0.7), (2.0, 0.8), (3.177, 0.8), (3.177, 0.85)]
+
+
+def test_the_svg_is_well_formed_and_inert(run: RunDirectory) -> None:
+    """It parses as XML, holds a mark for each point and no script, whatever the files say."""
+    path = write_front_svg(run)
+    root = ET.fromstring(path.read_text(encoding="utf-8"))  # noqa: S314 - our own file
+    tags = [element.tag.rpartition("}")[2] for element in root.iter()]
+    assert "script" not in tags
+    assert tags.count("circle") == 3 + 1 + 2  # front, others, legend
+    assert "run & <b>" in "".join(root.itertext())
+    box = [float(v) for v in root.attrib["viewBox"].split()]
+    for circle in root.iter("{http://www.w3.org/2000/svg}circle"):
+        assert 0 <= float(circle.attrib["cx"]) <= box[2]
+        assert 0 <= float(circle.attrib["cy"]) <= box[3]
+
+
+def test_the_html_needs_no_network_and_runs_nothing_from_the_files(run: RunDirectory) -> None:
+    """plotly lies inside; text from files is escaped; nothing is left beside the file."""
+    page = write_front_html(run).read_text(encoding="utf-8")
+    ours = re.sub(r"<script type=\"text/javascript\">/\*\*.*?</script>", "", page, flags=re.DOTALL)
+    assert "alert('x')" not in ours
+    assert "&lt;script&gt;" in ours
+    assert not re.search(r"<(script|link|img)[^>]+(src|href)=", ours)
+    assert "prefers-color-scheme: dark" in ours
+    names = {entry.name for entry in run.path.iterdir()}
+    assert names == {"run.json", "front.csv", "trials.csv", "report.html"}
+
+
+def test_the_table_shows_accuracies_in_percent_and_text_as_text(run: RunDirectory) -> None:
+    """Columns in which nothing stands are left out."""
+    console = Console(width=200, no_color=True)
+    with console.capture() as captured:
+        console.print(front_table(run.front_rows()))
+    text = captured.get()
+    assert "70.00" in text
+    assert "3.177" in text
+    assert "[red]" in text
+    assert "windows" not in text
+
+
+def test_an_empty_front_is_said_and_nothing_is_written(run: RunDirectory) -> None:
+    """One clear error for both pictures."""
+    write(run.front_csv, FRONT, [{"gflops": 4.613, "reference": "small"}])
+    for picture in (write_front_html, write_front_svg):
+        with pytest.raises(RunError, match="front is empty"):
+            picture(run)
+    assert not run.report_html.exists()
+
+
+def test_one_point_is_enough_for_a_picture(run: RunDirectory) -> None:
+    """An axis of no extent is widened."""
+    write(run.front_csv, FRONT, [{"trial": 1, "val_accuracy": 0.5, "gflops": 3.177}])
+    run.trials_csv.unlink()
+    (run.path / "run.json").write_text(json.dumps({"objectives": ["accuracy", "mparams"]}))
+    with pytest.raises(RunError):  # no parameters in the file, so nothing lies on that axis
+        write_front_svg(run)
+    (run.path / "run.json").write_text("{}")
+    assert "nan" not in write_front_svg(run).read_text(encoding="utf-8")
+
+
+@given(st.floats(-1e6, 1e6), st.floats(0, 1e6))
+def test_ticks_enclose_the_range_in_round_steps(low: float, extent: float) -> None:
+    """At most a dozen, evenly spaced, the range between the first and the last."""
+    found = ticks(low, low + extent)
+    slack = 1e-6 * max(abs(low), extent, 1e-300)
+    assert 2 <= len(found) <= 12
+    assert found[0] <= low + slack
+    assert found[-1] >= low + extent - slack
+    steps = [b - a for a, b in itertools.pairwise(found)]
+    assert max(steps) == pytest.approx(min(steps), rel=1e-3)

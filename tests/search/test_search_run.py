@@ -1,0 +1,200 @@
+"""Whole searches: real Optuna storage, real Ray, a closed-form evaluator instead of training."""
+
+import collections
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+from closed_form_world import World
+
+from dilnas.errors import BudgetError, DeviceError, InputError, RunError
+from dilnas.runs import RunDirectory
+from dilnas.search import search
+from dilnas.search.events import Progress, UnitDone
+from dilnas.search.executor import ray_session
+from dilnas.search.lock import run_lock
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """One Ray for all searches of this module."""
+    with ray_session(2):
+        yield
+
+
+def run(folder, **options):
+    world = World(str(folder / "log.txt"), fails=options.pop("fails", ""))
+    values = {"space": "smoke", "trials": 12, "workers": 2, "out": str(folder / "run")}
+    return search(**(values | options), evaluator=world)
+
+
+def worked(folder):
+    """How often each (trial, rung) was really worked on."""
+    return collections.Counter((folder / "log.txt").read_text().split("\n")[:-1])
+
+
+def states(folder):
+    head = json.loads((folder / "run" / "run.json").read_text())
+    study = optuna.load_study(study_name=head["study"], storage=f"sqlite:///{folder}/run/study.db")
+    return [trial.state.name for trial in study.trials]
+
+
+def test_a_search_and_the_same_again(tmp_path, cluster):
+    """A front of full-fidelity points within budget; the same call again trains nothing."""
+    events = []
+    result = run(tmp_path, on_event=events.append, budget_gflops=0.0115)
+    rows = RunDirectory(tmp_path / "run").front_rows()
+    front = [row for row in rows if row["trial"] is not None]
+    trials = RunDirectory(tmp_path / "run").trial_rows()
+    assert len(front) >= 4
+    assert all(row["gflops"] <= 0.0115 for row in front)
+    assert all(row["test_accuracy"] == pytest.approx(row["val_accuracy"] - 0.01) for row in front)
+    assert {row["reference"] for row in rows} >= {"tiny", "small", "base"}
+    complete = {row["trial"] for row in trials if row["state"] == "complete"}
+    assert {row["trial"] for row in front} <= complete
+    assert len(complete) >= 8
+    assert sum(row["state"] != "rejected" for row in trials) == 12
+    assert "RUNNING" not in states(tmp_path) and "WAITING" not in states(tmp_path)
+    assert max(worked(tmp_path).values()) == 1
+    for row in trials:
+        architecture = RunDirectory(tmp_path / "run").architecture(row["trial"])
+        assert architecture.key == row["key"]
+    assert sum(isinstance(e, UnitDone) for e in events) == result.trained
+    assert any(isinstance(e, Progress) and len(e.running) == 2 for e in events)
+    assert not (tmp_path / "run" / ".ray").exists()
+
+    before = worked(tmp_path)
+    again = run(tmp_path, budget_gflops=0.0115)
+    assert again.trained == 0
+    assert worked(tmp_path) == before
+    assert again.front == result.front and again.hypervolume == result.hypervolume
+
+    more = run(tmp_path, budget_gflops=0.0115, trials=15)
+    assert sum(row["state"] != "rejected" for row in more.trials) == 15
+    assert max(worked(tmp_path).values()) == 1
+
+    with pytest.raises(RunError, match="seed differs"):
+        run(tmp_path, budget_gflops=0.0115, seed=1)
+    with pytest.raises(RunError, match="budgets differs"):
+        run(tmp_path, budget_gflops=0.01)
+    with run_lock(tmp_path / "run"), pytest.raises(RunError, match="another search"):
+        run(tmp_path, budget_gflops=0.0115)
+
+
+@pytest.mark.parametrize(
+    ("fails", "reason"),
+    [
+        ("raise", "ValueError: this one does not train"),
+        ("nan", "diverged"),
+        ("exit", "worker died"),
+    ],
+)
+def test_candidates_that_fail_are_told_so_and_stop_nothing(tmp_path, cluster, fails, reason):
+    """An exception, a NaN or a killed worker fails its candidate alone, with the reason."""
+    result = run(tmp_path, trials=6, fails=fails)
+    failed = [row for row in result.trials if row["state"] == "failed"]
+    assert {row["trial"] for row in failed} == {1, 2}
+    assert all(reason in row["reason"] for row in failed)
+    assert not {1, 2} & {row["trial"] for row in result.front if row.get("trial", "") != ""}
+    assert states(tmp_path).count("FAIL") == 2 and "RUNNING" not in states(tmp_path)
+
+
+def test_a_time_limit_ends_a_search_that_has_no_other_end(tmp_path, cluster):
+    """After the limit no unit begins; what was begun is in the ledger, nothing stays RUNNING."""
+    result = run(tmp_path, trials=None, time_limit=1.5)
+    assert result.trained > 0
+    assert "RUNNING" not in states(tmp_path)
+
+
+def driver(folder, trials):
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from pathlib import Path\n"
+        "from closed_form_world import World\n"
+        "from dilnas.search import search\n"
+        "from dilnas.search.events import UnitDone\n"
+        "def show(e):\n"
+        "    if isinstance(e, UnitDone): print('unit', flush=True)\n"
+        "r = search(space='smoke', trials=int(sys.argv[3]), workers=2, sampler='random',\n"
+        "    out=sys.argv[2] + '/run', evaluator=World(sys.argv[2] + '/log.txt', pause=0.1),\n"
+        "    on_event=show)\n"
+        "sys.exit(130 if r.interrupted else 0)\n"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(HERE), str(folder), str(trials)],
+        stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+def after_units(process, count):
+    for _ in range(count):
+        assert process.stdout.readline() == "unit\n"
+
+
+def test_kill_and_ctrl_c_lose_nothing(tmp_path):
+    """Killed in the middle and interrupted in the middle, then run to its end.
+
+    No trial stays RUNNING, no finished rung is worked on again, partial scores are on no front,
+    Ctrl-C exits with 130, and the finished trials are those that a run in one go would have.
+    """
+    process = driver(tmp_path, 10)
+    after_units(process, 3)
+    process.kill()
+    process.wait()
+    assert "RUNNING" in states(tmp_path)
+    process = driver(tmp_path, 10)
+    after_units(process, 4)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    time.sleep(1)  # a worker of the killed session may be writing its last line
+    process = driver(tmp_path, 10)
+    assert process.wait(120) == 0
+    assert set(states(tmp_path)) <= {"COMPLETE", "PRUNED"}
+    assert len(states(tmp_path)) == 10
+    with (tmp_path / "run" / "trials.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        assert len(json.loads(row["rung_scores"])) == 3 or row["on_front"] == "0"
+    # A unit that was in the air when the driver died may be begun twice, never a recorded one.
+    assert sum(count - 1 for count in worked(tmp_path).values()) <= 4
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "word"),
+    [
+        ({"workers": 0}, InputError, "--workers"),
+        ({"trials": 0}, InputError, "--trials"),
+        ({"budget_gflops": -1.0}, InputError, "--budget-gflops"),
+        ({"budget_gflops": float("nan")}, InputError, "--budget-gflops"),
+        ({"budget_gflops": 1e-6}, BudgetError, "gflops"),
+        ({"objectives": ("accuracy",)}, InputError, "--objectives"),
+        ({"objectives": ("accuracy", "speed")}, InputError, "--objectives"),
+        ({"sampler": "magic"}, InputError, "--sampler"),
+        ({"gpus_per_trial": 64}, DeviceError, "--gpus-per-trial"),
+        ({"time_limit": -1}, InputError, "--time-limit"),
+    ],
+)
+def test_bad_values_are_refused_and_nothing_is_written(tmp_path, options, kind, word):
+    """One clear line that names the option; no run directory."""
+    with pytest.raises(kind, match=word):
+        run(tmp_path, **options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_importing_the_room_loads_nothing_heavy():
+    """``dilnas.search`` imports without torch, Ray, Optuna and numpy."""
+    code = (
+        "import sys, dilnas.search; "
+        "print({'torch', 'ray', 'optuna', 'numpy', 'rich'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
