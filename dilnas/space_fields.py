@@ -144,7 +144,7 @@ def _share(value: object, where: str) -> float:
 def _network_value(name: str) -> Callable[[object, str], Value]:
     def read(value: object, where: str) -> Value:
         try:
-            architecture = Architecture(stages=(probe_stage(),), **{name: value})  # type: ignore[arg-type]
+            architecture = Architecture(stages=(probe_stage(), probe_stage()), **{name: value})  # type: ignore[arg-type]
         except ArchitectureError as error:
             raise SpaceError(
                 error.rule, where=where, expected=error.expected, got=error.got
