@@ -36,6 +36,8 @@ __all__ = [
     "sample_within",
 ]
 
+UNITS = {"gflops": "GFLOPs", "mparams": "M parameters", "mb": "MB"}
+
 ENUMERATE = 200_000
 """Spaces of at most so many codes are enumerated."""
 
@@ -109,6 +111,24 @@ class SpaceReport:
         error = f"± {self.standard_error:.1%} standard error"
         return f"{self.share:.1%} {error} of codes fit ({self.evaluated:,} sampled)"
 
+    def summary_lines(self) -> list[str]:
+        """What ``dilnas search`` says first: how many, what share fits, what they cost."""
+        about = "" if self.unique_exact else "about "
+        lines = [f"space   {self.space}: {about}{_count(self.unique)} distinct architectures"]
+        how = "all counted" if self.exact else f"of {self.evaluated:,} drawn at random"
+        if self.limits:
+            shown = ", ".join(f"{limit.limit:g} {UNITS[limit.name]}" for limit in self.limits)
+            binds = f"; {UNITS[self.binding]} bind" if self.binding and self.limits[1:] else ""
+            share = (
+                f"{self.share:.1%}" if self.share else f"fewer than 1 in {self.evaluated // 3:,}"
+            )
+            lines.append(f"budget  at most {shown}: {share} fit ({how}){binds}")
+        for label, name in (("cost", "gflops"), ("", "mparams"), ("", "mb")):
+            span = self.ranges[name]
+            text = f"{span.minimum:.3g} to {span.maximum:.3g} {UNITS[name]}, half below "
+            lines.append(f"{label:<8}{text}{span.median:.3g}")
+        return lines
+
 
 def presearch_report(
     space: SearchSpace,
@@ -155,6 +175,14 @@ def presearch_report(
         cheapest=cheapest,
         largest=candidate(space, codes[largest], size) if fits.any() else None,
     )
+
+
+def _count(number: int) -> str:
+    """A number of architectures as people say it: 96, 12,345, 210 billion, 3.2e+15."""
+    for size, word in ((10**12, "trillion"), (10**9, "billion"), (10**6, "million")):
+        if size <= number < 1000 * size:
+            return f"{number / size:.3g} {word}"
+    return f"{number:,}" if number < 10**6 else f"{number:.2g}"
 
 
 def _range(values: npt.NDArray[np.float64]) -> Range:

@@ -186,3 +186,39 @@ def test_the_profile_command_works_without_the_heavy_libraries():
     block = BLOCK.replace("'pydantic', ", "")  # what typer itself may load
     assert block != BLOCK
     assert '"params"' in run_python(f"{block}\nfrom dilnas.cli import main\nmain({words!r})")
+
+
+def test_every_public_name_can_be_imported_from_dilnas():
+    """The names of the README, each from a fresh interpreter's first line."""
+    import dilnas
+
+    names = ("Architecture", "Stage", "SearchSpace", "build_model", "cost", "profile", "search")
+    names += ("variant", "DilnasError", "__version__")
+    assert set(dilnas.__all__) == set(names)
+    assert set(names) <= set(dir(dilnas))
+    code = f"from dilnas import {', '.join(names)}\nprint(*map(callable, ({', '.join(names)})))"
+    assert run_python(code).split() == ["True"] * 9 + ["False"]
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        "import dilnas.cost.arrays, dilnas.search.driver",
+        "from dilnas.cost import cost_arrays",
+        "from dilnas.search.settings import Settings",
+        "from dilnas.measure import profile",
+    ],
+)
+def test_the_functions_named_like_a_room_stay_functions(first):
+    """``dilnas.cost(...)`` and ``dilnas.search(...)`` work whatever was imported before."""
+    code = f"{first}\nimport dilnas\nfrom dilnas import cost, search, variant"
+    code += "\nprint(dilnas.cost is cost, callable(search), dilnas.cost(variant('tiny')).params)"
+    assert run_python(code) == "True True 17238744"
+
+
+def test_an_unknown_public_name_is_an_attribute_error():
+    """Not an ImportError of some room."""
+    import dilnas
+
+    with pytest.raises(AttributeError, match="no attribute 'nope'"):
+        _ = dilnas.nope

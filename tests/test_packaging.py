@@ -1,5 +1,6 @@
 """The wheel holds everything that the commands need, and works from any directory."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -99,7 +100,8 @@ def test_the_installed_commands_work_from_an_empty_directory(run_installed):
     assert run_installed("-m", "dilnas", "--version").startswith("dilnas ")
     assert "smoke" in run_installed("-m", "dilnas", "space", "show", "smoke")
     profile = ["profile", "--variant", "tiny", "--no-latency", "--json"]
-    assert "17239" in run_installed("-m", "dilnas", *profile)
+    cost = json.loads(run_installed("-m", "dilnas", *profile))["cost"]
+    assert (cost["params"], cost["flops"]) == (17_238_744, 3_177_221_696)
 
 
 def test_the_embedded_data_loads_from_the_wheel(run_installed):

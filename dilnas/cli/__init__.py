@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -15,15 +16,22 @@ __all__ = ["main"]
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT."""
 
+NO_SPACE = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+"""Errors of a full disk: nobody's mistake in what was typed, and no bug."""
+
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line and exit: 0 done, 1 a bug, 2 the user's input, 130 interrupted."""
+    """Run the command line and exit: 0 done, 1 a bug, 2 the user's input, 130 interrupted.
+
+    A reader of the output that goes away (``dilnas … | head``) ends the command quietly with 0.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = _take_debug(words)
     if not debug:
         sys.excepthook = _one_line
     try:
         code = _run(words)
+        sys.stdout.flush()  # here, where a reader that has gone can still be answered
     except DilnasError as error:
         if debug:
             raise
@@ -33,10 +41,25 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _say("interrupted")
         code = INTERRUPTED
     except BrokenPipeError:
-        # The reader went away (`dilnas … | head`): nothing is wrong, nobody is listening.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _mute()
         code = 0
+    except SystemExit as end:
+        # Rich turns a broken pipe into an exit of its own.
+        if not isinstance(end.__context__, BrokenPipeError):
+            raise
+        code = 0
+    except OSError as error:
+        if debug or error.errno not in NO_SPACE:
+            raise
+        _mute()
+        _say(f"error: cannot write {error.filename or 'the output'}: {error.strerror}")
+        code = 2
     sys.exit(code)
+
+
+def _mute() -> None:
+    """Let what is still buffered go nowhere: Python would complain about it on its way out."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(words: list[str]) -> int:
@@ -46,6 +69,8 @@ def _run(words: list[str]) -> int:
     try:
         code = app(args=words, prog_name="dilnas", standalone_mode=False)
     except USAGE_ERRORS as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):  # click before typer 0.22: an Abort
+            raise KeyboardInterrupt from error
         if not (line := usage_line(error)):
             return 0
         _say(f"error: {line}")

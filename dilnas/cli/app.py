@@ -14,15 +14,12 @@ from dilnas.cli.space import app as space_app
 __all__ = ["app"]
 
 EXAMPLES = """
+\b
 Examples:
-
-  dilnas profile --variant base               what it costs, here, and where the time goes
-
-  dilnas search --budget-gflops 4             the Pareto front under a budget
-
-  dilnas export runs/NAME --pick knee         one of them, ready for full training
-
-  dilnas space show dilateformer              what a search may vary
+  dilnas profile --variant base          what it costs, and how fast it runs here
+  dilnas search --budget-gflops 4        the Pareto front under a budget
+  dilnas export runs/NAME --pick knee    one of them, ready for full training
+  dilnas space show dilateformer         what a search may vary
 """
 
 app = typer.Typer(

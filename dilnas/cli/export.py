@@ -31,7 +31,7 @@ def export(
         str | None,
         typer.Option(
             help="knee (where more cost stops buying much accuracy), best (the most accurate of"
-            " the front) or a trial number. [default: knee]",
+            " the front) or a trial number (default: knee).",
             metavar="knee|best|N",
             show_default=False,
         ),
@@ -39,7 +39,7 @@ def export(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="A new or empty folder. [default: exports/RUN-PICK]",
+            help="A new or empty folder (default: exports/RUN-PICK).",
             metavar="DIR",
             show_default=False,
         ),
@@ -50,7 +50,7 @@ def export(
     device: Annotated[
         str | None,
         typer.Option(
-            help="cpu, cuda or cuda:N. [default: cuda where there is one]", show_default=False
+            help="cpu, cuda or cuda:N (default: cuda where there is one).", show_default=False
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
@@ -63,12 +63,10 @@ def export(
     What is written is loaded back and compared with its source first; the folder is there whole
     or not at all.
 
+    \b
     Examples:
-
       dilnas export runs/NAME --pick knee
-
       dilnas export runs/NAME --pick 12 --out my-network --no-latency
-
       dilnas export tiny --out tiny
     """
     from dilnas.export import export as write_export

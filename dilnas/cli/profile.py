@@ -39,7 +39,9 @@ def profile(  # noqa: PLR0917 - typer's parameters are the options
     ] = None,
     device: Annotated[
         str | None,
-        typer.Option(help="cpu, cuda or cuda:N; a GPU if there is one.", show_default=False),
+        typer.Option(
+            help="cpu, cuda or cuda:N (default: cuda where there is one).", show_default=False
+        ),
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Images in a batch.")] = 1,
     dtype: Annotated[str, typer.Option(help="fp32, tf32, fp16 or bf16.")] = "fp32",
@@ -52,7 +54,10 @@ def profile(  # noqa: PLR0917 - typer's parameters are the options
         bool, typer.Option("--latency/--no-latency", help="Run it, or only count.")
     ] = True,
     time_limit: Annotated[
-        float | None, typer.Option(help="Seconds for warm-up and samples.", show_default=False)
+        float | None,
+        typer.Option(
+            help="Seconds for warm-up and samples (default: 20 at most).", show_default=False
+        ),
     ] = None,
     json: Annotated[
         bool, typer.Option("--json", help="One JSON document on stdout, tables on stderr.")
@@ -65,15 +70,12 @@ def profile(  # noqa: PLR0917 - typer's parameters are the options
 
     The cost is exact and needs no device. Time and memory are measured and carry their doubts.
 
+    \b
     Examples:
-
-    dilnas profile --variant base
-
-    dilnas profile base --no-latency
-
-    dilnas profile runs/first#12 --device cuda --batch-size 64 --dtype bf16
-
-    dilnas profile mine.yaml --img-size 800x1280 --json
+      dilnas profile --variant base
+      dilnas profile base --no-latency
+      dilnas profile runs/first#12 --device cuda --batch-size 64 --dtype bf16
+      dilnas profile mine.yaml --img-size 800x1280 --json
     """
     from dilnas.files import write_atomic
     from dilnas.measure import Protocol

@@ -16,8 +16,17 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "print_report"]
 
+EXAMPLES = """
+\b
+Examples:
+  dilnas space list
+  dilnas space show dilateformer --budget-gflops 4
+  dilnas space check my_space.yaml tiny
+"""
+
 app = typer.Typer(
     help="Search spaces: list, show, draw from, check.",
+    epilog=EXAMPLES,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -32,7 +41,7 @@ Mb = Annotated[
     typer.Option("--budget-mb", help="At most so many MB of weights and activations, fp32."),
 ]
 Size = Annotated[
-    int | None, typer.Option("--img-size", help="Side of the image; default: the space's own.")
+    int | None, typer.Option("--img-size", help="Side of the image (default: the space's own).")
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the random draw.")]
 
@@ -43,7 +52,9 @@ UNITS = {"gflops": "GFLOPs", "mparams": "M parameters", "mb": "MB"}
 def list_spaces() -> None:
     """Name the shipped spaces, their sizes and what they are for.
 
-    Example: dilnas space list
+    \b
+    Examples:
+      dilnas space list
     """
     from rich.console import Console
 
@@ -73,7 +84,11 @@ def show(
 ) -> None:
     """Show the axes, the range of costs, and the share that fits a budget.
 
-    Example: dilnas space show dilateformer --budget-gflops 4
+    \b
+    Examples:
+      dilnas space show
+      dilnas space show dilateformer --budget-gflops 4 --budget-mparams 20
+      dilnas space show my_space.yaml --json
     """
     from rich.console import Console
 
@@ -91,7 +106,9 @@ def show(
         return
     console = Console()
     console.print(f"[bold]{space.name}[/bold]: {space.description}", highlight=False)
+    console.print()
     console.print(_axes_table(space))
+    console.print()
     print_report(report, console)
 
 
@@ -101,6 +118,7 @@ def print_report(report: SpaceReport, console: object) -> None:
 
     assert isinstance(console, Console)
     console.print(_ranges_table(report))
+    console.print()
     for line in report_lines(report):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
@@ -145,7 +163,10 @@ def sample(
 ) -> None:
     """Print random architectures of a space as YAML documents.
 
-    Example: dilnas space sample dilateformer -n 3 --budget-gflops 4
+    \b
+    Examples:
+      dilnas space sample dilateformer -n 3 --budget-gflops 4
+      dilnas space sample smoke --seed 7 > network.yaml
     """
     from dilnas.space import SearchSpace
     from dilnas.space_report import Budgets, sample_within
@@ -167,7 +188,10 @@ def check(
 
     Exit code 1 if the architecture is outside, 2 if the file is wrong.
 
-    Example: dilnas space check my_space.yaml tiny
+    \b
+    Examples:
+      dilnas space check my_space.yaml
+      dilnas space check dilateformer tiny
     """
     from dilnas.runs import resolve
     from dilnas.space import SearchSpace

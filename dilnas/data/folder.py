@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,6 +19,9 @@ from torch import Tensor
 
 from dilnas.data.sets import MAX_BYTES, ImageSet, carve
 from dilnas.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 __all__ = ["ImageFiles", "OnProgress", "find_image_files", "read_image_files"]
 
@@ -66,10 +70,11 @@ def find_image_files(root: Path, val_share: float) -> ImageFiles | None:
         return ImageFiles(root, {"train": train, **splits}, names)
     labels, keys = [label for _, label in train], [_key(path, root) for path, _ in train]
     if splits:
-        val, rest = carve(labels, keys, (val_share,), where=str(root))
+        val, rest = carve(labels, keys, (val_share,), where=str(root), class_names=names)
         test = next(iter(splits.values()))
     else:
-        held, val, rest = carve(labels, keys, (HELD_OUT, HELD_OUT), where=str(root))
+        shares = (HELD_OUT, HELD_OUT)
+        held, val, rest = carve(labels, keys, shares, where=str(root), class_names=names)
         test = [train[i] for i in held]
     parts = {"train": [train[i] for i in rest], "val": [train[i] for i in val], "test": test}
     return ImageFiles(root, parts, names)
@@ -90,8 +95,14 @@ def _class_names(folder: Path) -> tuple[str, ...]:
 def _images_in(folder: Path) -> list[Path]:
     return sorted(
         path for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+        and (path.is_file() or _dangles(path))
     )  # fmt: skip
+
+
+def _dangles(path: Path) -> bool:
+    """A link to nothing is a missing file: reading it says so, leaving it out would not."""
+    return path.is_symlink() and not path.exists()
 
 
 def _files(folder: Path, names: tuple[str, ...]) -> list[tuple[Path, int]]:
@@ -158,6 +169,17 @@ def _throttled(on_progress: OnProgress | None, total: int) -> Callable[[int], No
     return report
 
 
+def _rgb(image: Image.Image) -> Image.Image:
+    """8-bit RGB; transparency is left out, as torchvision's loader does."""
+    from PIL import Image
+
+    if image.mode.startswith("I"):  # 16-bit grey, which Pillow's own conversion clips to white
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    elif image.mode == "P":  # by way of RGBA: a transparent palette colour is no cause to warn
+        image = image.convert("RGBA")
+    return image.convert("RGB")
+
+
 def _decode(path: Path, image_size: int) -> tuple[Tensor, bytes]:
     from PIL import Image, ImageOps
 
@@ -165,12 +187,16 @@ def _decode(path: Path, image_size: int) -> tuple[Tensor, bytes]:
         content = path.read_bytes()
         with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as opened:
             opened.draft("RGB", (image_size, image_size))
-            image = ImageOps.exif_transpose(opened).convert("RGB")
+            image = _rgb(ImageOps.exif_transpose(opened))
         fitted = ImageOps.fit(image, (image_size, image_size), Image.Resampling.BILINEAR)
     except (
         OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError,
     ) as error:  # fmt: skip
-        reason = "not a JPEG or PNG image" if "cannot identify" in str(error) else str(error)
+        if system := getattr(error, "strerror", None):
+            raise DataError(f"cannot be read: {system}", where=str(path)) from error
+        reason = str(error)
+        if "cannot identify" in reason:
+            reason = "not a JPEG or PNG image" if content else "an empty file"
         raise DataError(f"not a whole image: {reason}", where=str(path)) from error
     pixels = torch.from_numpy(np.array(fitted)).permute(2, 0, 1)
     return pixels, hashlib.sha256(content).digest()

@@ -102,13 +102,18 @@ def statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 def carve(
-    labels: Sequence[int], names: Sequence[str], shares: Sequence[float], *, where: str
+    labels: Sequence[int],
+    names: Sequence[str],
+    shares: Sequence[float],
+    *,
+    where: str,
+    class_names: Sequence[str] = (),
 ) -> list[list[int]]:
     """Split items deterministically and with every class in proportion.
 
     Within a class the items are ordered by a hash of their name, so that adding a file moves no
     other. Returns index lists, ascending: one for each share, then the rest. Every list has at
-    least one item of each class, else DataError.
+    least one item of each class, else DataError, which names the class.
     """
     by_class: dict[int, list[tuple[bytes, int]]] = {}
     for index, (label, name) in enumerate(zip(labels, names, strict=True)):
@@ -118,8 +123,9 @@ def carve(
     for label in sorted(by_class):
         ordered = [index for _, index in sorted(by_class[label])]
         if len(ordered) <= len(shares):
+            called = class_names[label] if class_names else label
             raise DataError(
-                f"class {label} has too few images to be split", where=where,
+                f"class {called} has too few images to be split", where=where,
                 expected=f">= {len(shares) + 1}", got=len(ordered),
             )  # fmt: skip
         start = 0

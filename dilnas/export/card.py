@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,9 @@ storage: its URL may hold a password."""
 
 DATA_NOTES = {"embedded": " (a balanced subset of Fashion-MNIST)"}
 
+SCORED_IMAGES = {"embedded": 2000}
+"""Images of the val split, and as many of the test split, where that is a constant."""
+
 
 def card_markdown(source: Source, profile: Profile, trained: Trained | None) -> str:
     """Text of card.md. ``trained`` is what the search trained for this candidate, or None."""
@@ -58,7 +62,8 @@ def card_markdown(source: Source, profile: Profile, trained: Trained | None) -> 
         _files(has_weights=has_weights),
         _load(has_weights=has_weights),
     ]
-    return "\n".join(f"{section.strip()}\n" for section in sections if section)
+    text = "\n".join(f"{section.strip()}\n" for section in sections if section)
+    return text.replace("\n\n\n", "\n\n")
 
 
 def _head(source: Source, profile: Profile) -> str:
@@ -73,11 +78,27 @@ def _head(source: Source, profile: Profile) -> str:
         ("stem, downsampling, position", f"{a.stem}, {a.downsample}, {a.pos_embed}"),
         ("parameters", f"{cost.params:,} ({cost.params / 1e6:.3f} M)"),
         (f"GFLOPs at {cost.height} x {cost.width}", f"{cost.flops / 1e9:.4g}"),
+        *_against_tiny(source, profile),
         ("weights and live activations, one image, fp32", f"{cost.memory_bytes() / 1e6:.1f} MB"),
         ("key", f"`{a.key}`"),
     ]
     notes = "".join(f"\nNote: {note}\n" for note in profile.notes)
     return f"# {source.name}: a DilateFormer, {a.layout}\n\n{_table(('', ''), rows)}{notes}"
+
+
+def _against_tiny(source: Source, profile: Profile) -> list[tuple[str, str]]:
+    """How its cost compares with that of DilateFormer-Tiny at the same image size."""
+    from dilnas.cost import cost
+    from dilnas.variants import VARIANTS
+
+    tiny, own = VARIANTS["tiny"], profile.cost
+    if source.architecture == tiny or own.height % tiny.stride or own.width % tiny.stride:
+        return []
+    other = cost(tiny, own.height, own.width)
+    flops, params = own.flops / other.flops, own.params / other.params
+    return [
+        ("against the paper's Tiny", f"{flops:.1%} of its FLOPs, {params:.1%} of its parameters")
+    ]
 
 
 def _weights(source: Source, trained: Trained | None) -> str:
@@ -105,6 +126,7 @@ def _weights(source: Source, trained: Trained | None) -> str:
         ),
         f"**Proxy accuracy** at {side} x {side} px on {_data_name(source)},"
         f" {_seen(trained)}: {_accuracy(source, trained)}.",
+        *_noise(source, trained),
         "These are proxy accuracies. They rank the candidates of one search; they say nothing of"
         " what the full network reaches after full training.\n",
         f"Input of the proxy: (B, {proxy.in_chans}, {side}, {side}), pixels 0..255 less the mean"
@@ -127,6 +149,19 @@ def _accuracy(source: Source, trained: Trained) -> str:
     if isinstance(test, int | float):
         return f"{text}, test {test:.2%}"
     return f"{text}; not evaluated on the test split"
+
+
+def _noise(source: Source, trained: Trained) -> list[str]:
+    """How exact the accuracy is: the binomial standard error sqrt(p (1 - p) / n)."""
+    images = SCORED_IMAGES.get(str(source.settings.get("data")))
+    if images is None:
+        return []
+    share = trained.results[-1].val_accuracy
+    error = math.sqrt(share * (1 - share) / images)
+    return [
+        f"One standard error is {error * 100:.1f} points ({images:,} images), without the scatter"
+        " between training seeds: one seed was trained."
+    ]
 
 
 def _cost(profile: Profile) -> str:

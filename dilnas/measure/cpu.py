@@ -67,15 +67,32 @@ def affinity_cores() -> int:
     return os.cpu_count() or 1
 
 
-def available_memory_bytes() -> int | None:
-    """Memory that can be had without swapping; None where the system does not say."""
+CGROUP_MEMORY = (("memory.max", "memory.current"),
+                 ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))  # fmt: skip
+"""Limit and use of a container's memory, in versions 2 and 1 of Linux's control groups."""
+
+
+def available_memory_bytes(
+    meminfo: Path = Path("/proc/meminfo"), cgroup: Path = Path("/sys/fs/cgroup")
+) -> int | None:
+    """Memory that can be had without swapping, here and in this container.
+
+    None where the system does not say.
+    """
+    free = []
     try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
+        for line in meminfo.read_text().splitlines():
             if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
+                free.append(int(line.split()[1]) * 1024)
     except (OSError, ValueError):
         return None
-    return None
+    for limit, used in CGROUP_MEMORY:
+        try:
+            left = int((cgroup / limit).read_text()) - int((cgroup / used).read_text())
+        except (OSError, ValueError):  # no such control group, or "max": no limit
+            continue
+        free.append(max(left, 0))
+    return min(free, default=None)
 
 
 def rss_high_water_bytes() -> int | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,9 @@ EMA_WEIGHTS = ("model_ema", "state_dict_ema")
 SHOWN = 3
 """How many of the differing tensors an error names."""
 
+FORBIDDEN = re.compile(r"GLOBAL (\S+)")
+"""Where the safe loader's complaint names what it would not import."""
+
 
 def read_state_dict(path: str | os.PathLike[str], *, ema: bool = False) -> dict[str, Tensor]:
     """The tensors of a checkpoint by name, on the CPU.
@@ -43,6 +47,8 @@ def read_state_dict(path: str | os.PathLike[str], *, ema: bool = False) -> dict[
         CheckpointError: missing, damaged, holding anything but plain data, or without such weights.
     """
     file = Path(path)
+    if file.is_dir():
+        raise CheckpointError("a file is needed, this is a folder", where=str(file))
     if not file.is_file():
         raise CheckpointError("no such checkpoint file", where=str(file))
     is_safetensors = file.suffix == ".safetensors"
@@ -51,9 +57,21 @@ def read_state_dict(path: str | os.PathLike[str], *, ema: bool = False) -> dict[
     if not state or not all(isinstance(v, Tensor) for v in state.values()):
         raise CheckpointError("holds no state dict", where=str(file), expected="tensors by name")
     names = [str(name) for name in state]
+    odd = [name for name, tensor in zip(names, state.values(), strict=True) if not _plain(tensor)]
+    if odd:
+        raise CheckpointError(
+            "holds tensors without plain numbers", where=str(file),
+            expected="dense real tensors", got=", ".join(odd[:SHOWN]),
+        )  # fmt: skip
     if all(name.startswith("module.") for name in names):
         names = [name.removeprefix("module.") for name in names]
     return dict(zip(names, state.values(), strict=True))
+
+
+def _plain(tensor: Tensor) -> bool:
+    """Whether a tensor's numbers can be copied into a parameter."""
+    dense = tensor.layout is torch.strided and not tensor.is_nested and not tensor.is_quantized
+    return dense and not tensor.is_meta and not tensor.is_complex()
 
 
 def _read_safetensors(file: Path) -> Any:
@@ -71,19 +89,20 @@ def _read_torch(file: Path) -> Any:
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        found = FORBIDDEN.search(str(error))
+        if found is None:
+            raise CheckpointError("damaged, or no checkpoint", where=str(file)) from error
         raise CheckpointError(
-            "damaged, or holds objects beside weights, which could run code; nothing was run",
-            where=str(file), expected="tensors and plain data", got=_first_line(error),
+            "holds objects beside weights, which could run code; nothing was run",
+            where=str(file), expected="tensors and plain data", got=found.group(1),
         ) from error  # fmt: skip
-    except (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError) as error:
-        # What torch's reader raises for a cut or overwritten file, by where it stumbles.
+    except OSError as error:
         raise CheckpointError(
-            "damaged checkpoint", where=str(file), got=_first_line(error)
+            f"cannot be read: {error.strerror or error}", where=str(file)
         ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    except (EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
+        # What torch's reader raises for a cut or overwritten file, by where it stumbles.
+        raise CheckpointError("damaged, or no checkpoint", where=str(file)) from error
 
 
 def _unwrap(data: Any, file: Path, ema: bool) -> Mapping[str, Any]:
@@ -127,6 +146,11 @@ def load_checkpoint(model: nn.Module, path: str | os.PathLike[str], *, ema: bool
         f"{name} is {tuple(state[name].shape)}, not {tuple(own[name].shape)}"
         for name in own
         if name in state and state[name].shape != own[name].shape
+    ]
+    differences += [
+        f"{name} is {state[name].dtype}, not {own[name].dtype}"
+        for name in own
+        if name in state and state[name].is_floating_point() != own[name].is_floating_point()
     ]
     if differences:
         shown = "; ".join(differences[:SHOWN])

@@ -17,7 +17,11 @@ __all__ = ["BACKENDS", "ENVIRONMENT_VARIABLE", "msda"]
 
 Backend = Callable[[Tensor, int, int, Sequence[int]], Tensor]
 
-BACKENDS: dict[str, Backend] = {"oracle": msda_oracle, "portable": msda_portable}
+BACKENDS: dict[str, Backend] = {
+    "matmul": msda_matmul,
+    "oracle": msda_oracle,
+    "portable": msda_portable,
+}
 """Backends that can be asked for by name. Another one is added here and to ``_automatic``."""
 
 ENVIRONMENT_VARIABLE = "DILNAS_MSDA"
@@ -80,8 +84,8 @@ def _automatic() -> Backend:
 
 
 def _check(qkv: Tensor, num_heads: int, window_size: int, dilations: Sequence[int]) -> None:
-    if qkv.dim() != 4 or qkv.shape[3] % 3:
-        raise InputError("must be (B, H, W, 3C)", where="qkv", got=tuple(qkv.shape))
+    if qkv.dim() != 4 or 0 in qkv.shape[1:] or qkv.shape[3] % 3:
+        raise InputError("must be (B, H, W, 3C), no map empty", where="qkv", got=tuple(qkv.shape))
     if not qkv.is_floating_point():
         raise InputError("must be floating", where="qkv", got=str(qkv.dtype))
     channels = int(qkv.shape[3]) // 3

@@ -7,6 +7,8 @@ which is what the logits start from. Saved are qkv and the probabilities.
     logit_t = scale · q·k_t      p = softmax(logits)      out = Σ_t p_t v_t
     dp_t = g·v_t     ds_t = p_t (dp_t − Σ_u p_u dp_u)     dq = scale · Σ_t ds_t k_t
     dk_t += scale · ds_t q     dv_t += p_t g
+
+The work is done on planes (``dilnas.ops.planes``), where a channel's pixels lie side by side.
 """
 
 from __future__ import annotations
@@ -18,13 +20,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dilnas.ops.groups import Group, computing_dtype, groups_of, offsets
+from dilnas.ops.groups import Group, groups_of
+from dilnas.ops.planes import Taps, from_planes, taps_of, to_planes
 from dilnas.ops.slices import msda_slices
 
 __all__ = ["msda_portable"]
-
-Window = tuple[slice, slice]
-Taps = list[tuple[Window, Window]]
 
 
 def msda_portable(
@@ -49,18 +49,19 @@ class _Portable(torch.autograd.Function):
         ctx: Any, qkv: Tensor, num_heads: int, window_size: int, dilations: tuple[int, ...]
     ) -> Tensor:
         ctx.arguments = (num_heads, window_size, dilations)
-        planes = _planes(qkv, 3)
-        out = torch.empty_like(planes[0])
+        planes = to_planes(qkv)
+        channels = planes.shape[0] // 3
+        out = torch.empty_like(planes[:channels])
         saved = []
-        for group in groups_of(qkv.shape[3] // 3, num_heads, dilations):
-            q, k, v = (_heads(part, group) for part in planes)
-            taps = _taps(qkv.shape[1], qkv.shape[2], window_size, group.dilation)
+        for group in groups_of(channels, num_heads, dilations):
+            q, k, v = (_heads(part, group) for part in planes.chunk(3))
+            taps = taps_of(qkv.shape[:3], window_size, group.dilation)
             share = _probabilities(q, k, taps, window_size**2)
             _weighted_sum(share, v, taps, _heads(out, group))
-            if qkv.requires_grad:
+            if ctx.needs_input_grad[0]:
                 saved.append(share)
         ctx.save_for_backward(qkv, *saved)
-        return out.permute(1, 2, 3, 0).contiguous().to(qkv.dtype)
+        return from_planes(out, qkv)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -69,54 +70,33 @@ class _Portable(torch.autograd.Function):
         if torch.is_grad_enabled():  # a second derivative is wanted
             plain = msda_slices(qkv, num_heads, window_size, dilations)
             return *torch.autograd.grad(plain, qkv, grad, create_graph=True), None, None, None
-        planes, upstream = _planes(qkv, 3), _planes(grad, 1)[0]
+        planes, upstream = to_planes(qkv), to_planes(grad)
         result = torch.empty_like(planes)
-        groups = groups_of(qkv.shape[3] // 3, num_heads, dilations)
+        groups = groups_of(upstream.shape[0], num_heads, dilations)
         for group, share in zip(groups, saved, strict=True):
-            q, k, v = (_heads(part, group) for part in planes)
-            out = [_heads(part, group) for part in result]
-            taps = _taps(qkv.shape[1], qkv.shape[2], window_size, group.dilation)
+            q, k, v = (_heads(part, group) for part in planes.chunk(3))
+            out = [_heads(part, group) for part in result.chunk(3)]
+            taps = taps_of(qkv.shape[:3], window_size, group.dilation)
             _backward(q, k, v, share, _heads(upstream, group), taps, out)
-        slope = result.flatten(0, 1).permute(1, 2, 3, 0).contiguous()
-        return slope.to(qkv.dtype), None, None, None
-
-
-def _planes(x: Tensor, parts: int) -> Tensor:
-    """(B, H, W, parts·C) -> (parts, C, B, H, W) in computing type, copied so that rows are long."""
-    batch, height, width, channels = x.shape
-    x = x.to(computing_dtype(x.dtype)).reshape(batch, height, width, parts, channels // parts)
-    return x.permute(3, 4, 0, 1, 2).contiguous()
+        return from_planes(result, qkv), None, None, None
 
 
 def _heads(part: Tensor, group: Group) -> Tensor:
-    """(C, B, H, W) -> the group's (heads, d, B, H, W), a view."""
+    """(C, pixels…) -> the group's (heads, d, pixels…), a view."""
     own = part[group.start : group.start + group.channels]
     return own.view(group.heads, group.channels // group.heads, *part.shape[1:])
 
 
-def _taps(height: int, width: int, window: int, dilation: int) -> Taps:
-    """(queries, keys) of each tap that touches the map, as slices of rows and columns."""
-    return [
-        (
-            (slice(max(0, -dy), height - max(0, dy)), slice(max(0, -dx), width - max(0, dx))),
-            (slice(max(0, dy), height - max(0, -dy)), slice(max(0, dx), width - max(0, -dx))),
-        )
-        for dy, dx in offsets(window, dilation)
-        if abs(dy) < height and abs(dx) < width
-    ]
-
-
 def _dots(a: Tensor, b: Tensor, taps: Taps, rows: int) -> Tensor:
-    """Per tap the products a·b over a head's channels, (rows, heads, B, H, W); 0 elsewhere."""
+    """Per tap the products a·b over a head's channels, (rows, heads, pixels…); 0 elsewhere."""
     out = a.new_zeros((rows, a.shape[0], *a.shape[2:]))
     for row, (own, other) in zip(out, taps, strict=False):
-        product = a[..., own[0], own[1]] * b[..., other[0], other[1]]
-        torch.sum(product, 1, out=row[..., own[0], own[1]])
+        torch.sum(a[own] * b[other], 1, out=row[own])
     return out
 
 
 def _probabilities(q: Tensor, k: Tensor, taps: Taps, window_taps: int) -> Tensor:
-    """Softmax over the taps, (taps on the map, heads, B, H, W).
+    """Softmax over the taps, (taps on the map, heads, pixels…).
 
     Taps wholly outside of the map share one row of the softmax: n zeros count exp(log n).
     """
@@ -129,13 +109,13 @@ def _probabilities(q: Tensor, k: Tensor, taps: Taps, window_taps: int) -> Tensor
 
 
 def _weighted_sum(share: Tensor, v: Tensor, taps: Taps, out: Tensor) -> None:
-    """Σ_t share_t · v_t into ``out`` (heads, d, B, H, W); the middle tap covers the whole map."""
+    """Σ_t share_t · v_t into ``out`` (heads, d, pixels…); the middle tap covers the whole map."""
     middle = len(taps) // 2
-    torch.mul(share[middle].unsqueeze(1), v, out=out)
+    share = share.unsqueeze(2)
+    torch.mul(share[middle], v, out=out)
     for i, (own, other) in enumerate(taps):
         if i != middle:
-            weight = share[i].unsqueeze(1)[..., own[0], own[1]]
-            out[..., own[0], own[1]].addcmul_(weight, v[..., other[0], other[1]])
+            out[own].addcmul_(share[i][own], v[other])
 
 
 def _backward(  # noqa: PLR0917
@@ -149,12 +129,15 @@ def _backward(  # noqa: PLR0917
     dq, dk, dv = out
     _weighted_sum(slope, k, taps, dq)
     # The other way round, a key sums over the queries that see it.
+    _scattered_sum(slope, q, taps, dk)
+    _scattered_sum(share, grad, taps, dv)
+
+
+def _scattered_sum(weight: Tensor, x: Tensor, taps: Taps, out: Tensor) -> None:
+    """Σ_t weight_t · x, each term added where the tap's key lies: the adjoint of _weighted_sum."""
     middle = len(taps) // 2
-    torch.mul(slope[middle].unsqueeze(1), q, out=dk)
-    torch.mul(share[middle].unsqueeze(1), grad, out=dv)
+    weight = weight.unsqueeze(2)
+    torch.mul(weight[middle], x, out=out)
     for i, (own, other) in enumerate(taps):
         if i != middle:
-            rows, columns = own
-            weight, part = (t[i].unsqueeze(1)[..., rows, columns] for t in (slope, share))
-            dk[..., other[0], other[1]].addcmul_(weight, q[..., rows, columns])
-            dv[..., other[0], other[1]].addcmul_(part, grad[..., rows, columns])
+            out[other].addcmul_(weight[i][own], x[own])

@@ -13,7 +13,8 @@ from rich.text import Text
 
 from dilnas.errors import RunError
 from dilnas.files import write_atomic
-from dilnas.report.front_data import FrontPicture, Point, number
+from dilnas.report.front_data import FrontPicture, number
+from dilnas.report.front_figure import front_figure
 from dilnas.runs import RunDirectory
 
 __all__ = ["front_table", "write_front_html"]
@@ -69,97 +70,77 @@ def write_front_html(run: RunDirectory) -> Path:
     no front or the directory cannot be written.
     """
     picture = FrontPicture.of(run)
-    title = escape(picture.title)
+    figure = front_figure(picture).to_html(
+        full_html=False, include_plotlyjs=True, div_id="front",
+        config={"displayModeBar": False, "responsive": True},
+    )  # fmt: skip
     page = _PAGE.format(
-        title=title,
-        figure=_figure(picture).to_html(
-            full_html=False, include_plotlyjs=True, div_id="front", config={"displaylogo": False}
-        ),
+        title=escape(picture.title),
+        summary=escape(picture.summary()),
+        origin=escape(picture.origin()),
+        beyond=escape(_beyond(picture)),
+        figure=figure,
         table=_html_table(run.front_rows()),
     )
     write_atomic(run.report_html, page, kind=RunError)
     return run.report_html
 
 
-def _figure(picture: FrontPicture) -> Any:
-    import plotly.graph_objects as go
-
-    figure = go.Figure()
-    corners = picture.steps()
-    figure.add_scatter(
-        x=[a for a, _ in corners], y=[100 * b for _, b in corners], mode="lines",
-        line={"color": "#0072B2", "width": 2}, hoverinfo="skip", showlegend=False,
-    )  # fmt: skip
-    trained = [p for p in picture.references if p.accuracy is not None]
-    for points, name, color, symbol, size in (
-        (picture.others, "other trials", "#999999", "circle", 7),
-        (picture.front, "front", "#0072B2", "diamond", 11),
-        (trained, "the paper's variants", "#D55E00", "square", 10),
-    ):
-        if points:
-            figure.add_scatter(**_markers(points), name=name, marker={
-                "color": color, "symbol": symbol, "size": size, "line": {"width": 0},
-            })  # fmt: skip
-    for point in picture.references:
-        if point.accuracy is None:
-            figure.add_vline(
-                x=point.x, line={"color": "#D55E00", "dash": "dot", "width": 1},
-                annotation_text=escape(point.label), annotation_font_color="#D55E00",
-            )  # fmt: skip
-    figure.update_layout(
-        xaxis_title=picture.axis_label,
-        yaxis_title="validation accuracy (%)",
-        template="none",
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        height=560,
-        margin={"t": 30, "r": 20},
-        legend={"orientation": "h", "y": 1.08},
-    )
-    figure.update_xaxes(gridcolor="rgba(128,128,128,0.25)", zeroline=False)
-    figure.update_yaxes(gridcolor="rgba(128,128,128,0.25)", zeroline=False)
-    return figure
-
-
-def _markers(points: Sequence[Point]) -> dict[str, Any]:
-    return {
-        "x": [p.x for p in points],
-        "y": [None if p.accuracy is None else 100 * p.accuracy for p in points],
-        "mode": "markers",
-        # Plotly reads a few HTML tags in hover texts: what came from files is escaped.
-        "hovertext": ["<br>".join(escape(line) for line in p.hover) for p in points],
-        "hoverinfo": "text",
-    }
-
-
 def _html_table(rows: Sequence[Mapping[str, Any]]) -> str:
     columns = _columns(rows)
-    head = "".join(f"<th>{escape(title)}</th>" for _, title, _ in columns)
+    head = "".join(f"<th{_side(f)}>{escape(title)}</th>" for _, title, f in columns)
     body = "".join(
-        "<tr>"
-        + "".join(f"<td>{escape(_shown(row.get(n), f))}</td>" for n, _, f in columns)
+        ('<tr class="reference">' if row.get("trial") is None else "<tr>")
+        + "".join(f"<td{_side(f)}>{escape(_shown(row.get(n), f))}</td>" for n, _, f in columns)
         + "</tr>"
         for row in rows
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
+def _side(form: str) -> str:
+    """Numbers are aligned on the right."""
+    return ' class="number"' if form else ""
+
+
+def _beyond(picture: FrontPicture) -> str:
+    """The paper's variants that are not drawn, in a sentence; empty if all are."""
+    names = ", ".join(f"{p.label} at {p.x:.3g}" for p in picture.beyond)
+    return f"Beyond the right edge, not drawn: {names}." if names else ""
+
+
 _PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}: front</title>
 <style>
- :root {{ color-scheme: light dark; --ink: #222; --page: #fff; --rule: #8884 }}
- @media (prefers-color-scheme: dark) {{ :root {{ --ink: #ddd; --page: #16181c }} }}
- body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem;
+ :root {{ color-scheme: light dark; --ink: #222; --dim: #666; --page: #fff; --rule: #8884 }}
+ @media (prefers-color-scheme: dark) {{
+   :root {{ --ink: #ddd; --dim: #a0a4ab; --page: #16181c }}
+ }}
+ body {{ font: 15px/1.5 system-ui, sans-serif; margin: 1.5rem auto; max-width: 70rem;
         padding: 0 1rem; color: var(--ink); background: var(--page) }}
- h1 {{ font-size: 1.4rem }} .wide {{ overflow-x: auto }}
+ h1 {{ font-size: 1.4rem; margin: 0 0 .3rem; overflow-wrap: anywhere }}
+ p {{ margin: 0; max-width: 60rem }} .dim, .reference {{ color: var(--dim) }}
+ .wide {{ overflow-x: auto; margin: .5rem 0 1rem }}
  table {{ border-collapse: collapse; font-variant-numeric: tabular-nums }}
  th, td {{ padding: .3rem .7rem; border-bottom: 1px solid var(--rule); text-align: left;
           white-space: nowrap }}
+ .number {{ text-align: right }}
 </style></head><body>
 <h1>Front of {title}</h1>
+<p>{summary} <span class="dim">{beyond}</span></p>
+<p class="dim">{origin}</p>
 {figure}
 <div class="wide">{table}</div>
+<p class="dim">D: blocks with multi-scale dilated attention, G: with global attention; dilations and
+windows of the stages that have D blocks. MB: weights and live activations of one image in fp32.
+GFLOPs as in the paper and fvcore: one multiply-add counts 1. Accuracies are those of small, short
+proxy trainings: they rank the candidates of this search and say nothing of full training. Those of
+trials that were stopped early come from fewer images and compare only with one another. The front
+was chosen on the validation split: believe the test column more.</p>
+<p class="dim">Take one: <code>dilnas export RUN --pick knee</code>, <code>best</code> or a trial
+number.</p>
 <script>
  const dark = matchMedia("(prefers-color-scheme: dark)");
  const ink = () => Plotly.relayout("front", {{"font.color": dark.matches ? "#ddd" : "#222"}});

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dilnas.errors import RunError
@@ -19,6 +19,12 @@ AXES = {
     "memory_mb": "memory of one image (MB)",
 }
 """Costs that can be the horizontal axis: the CSV's column and what is written beside it."""
+
+COST_COLUMNS = {"gflops": "gflops", "mparams": "mparams", "mb": "memory_mb"}
+"""Column of each cost that may be an objective or a budget."""
+
+BEYOND = 1.25
+"""A variant that costs this much more than everything searched is named but not drawn."""
 
 Row = Mapping[str, Any]
 
@@ -46,45 +52,114 @@ class Point:
             value = number(self.row.get(name))
             if value is not None:
                 lines.append(f"{value * scale:.4g}{unit}")
-        shown = ("layout", "dims", "depths", "dilations", "windows", "origin", "state")
+        shown = (
+            "layout", "dims", "depths", "dilations", "windows", "origin", "state", "reason",
+            "images",
+        )  # fmt: skip
         lines += [f"{name}: {self.row[name]}" for name in shown if self.row.get(name) is not None]
         return lines
+
+    @property
+    def short(self) -> str:
+        """What stands beside its mark: ``#12``, ``#0 tiny`` or ``small``."""
+        trial, reference = self.row.get("trial"), self.row.get("reference")
+        words = ["" if trial is None else f"#{trial}", "" if reference is None else str(reference)]
+        return " ".join(word for word in words if word)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrontPicture:
-    """The front, the other candidates with a score, and the paper's variants as references."""
+    """What a picture shows; every trial of the run is in exactly one group or counted as rejected.
+
+    Attributes:
+        title: name of the run.
+        axis: the cost on the horizontal axis, a column of the CSV files.
+        front: non-dominated trials at full fidelity, cheapest first.
+        others: the other trials at full fidelity.
+        stopped: trials with a score at a lower fidelity: not comparable with the two above.
+        failed: trials without a score that can be used; their accuracy is None.
+        references: the paper's variants that are not on the front.
+        rejected: number of candidates that were over budget and never trained.
+        budget: limit of the axis's cost, or None.
+        settings: run.json.
+    """
 
     title: str
     axis: str
     front: tuple[Point, ...]
     others: tuple[Point, ...]
+    stopped: tuple[Point, ...]
+    failed: tuple[Point, ...]
     references: tuple[Point, ...]
+    rejected: int
+    budget: float | None
+    settings: Row
 
     @classmethod
     def of(cls, run: RunDirectory) -> FrontPicture:
         """Read a run. Raises RunError when its front holds no point that can be drawn."""
-        axis = _axis(run.run_json().get("objectives"))
+        settings = run.run_json()
+        axis = _axis(settings.get("objectives"))
         front_rows = run.front_rows()
         trial_rows = run.trial_rows() if run.trials_csv.is_file() else []
-        front = [p for p in _points(front_rows, axis) if p.row.get("trial") is not None]
-        front = sorted((p for p in front if p.accuracy is not None), key=lambda p: p.x)
+        known = {row.get("trial"): row for row in trial_rows}
+        members = [{**known.get(r.get("trial"), {}), **_filled(r)} for r in front_rows]
+        points = _points(members, axis)
+        front = [p for p in points if p.row.get("trial") is not None and p.accuracy is not None]
         if not front:
             raise RunError("the front is empty: no trial has finished", where=str(run.front_csv))
         on_front = {p.row.get("trial") for p in front}
-        others = [
-            p
-            for p in _points(trial_rows, axis)
-            if p.accuracy is not None and p.row.get("trial") not in on_front
-        ]
-        references = [p for p in _points(front_rows, axis) if p.row.get("trial") is None]
+        rest = [row for row in trial_rows if row.get("trial") not in on_front]
+        references = [p for p in points if p.row.get("trial") is None]
         return cls(
             title=run.path.resolve().name,
             axis=axis,
-            front=tuple(front),
-            others=tuple(others),
+            front=tuple(sorted(front, key=lambda p: p.x)),
+            **_groups(_points(rest, axis)),
             references=tuple(references or _variants(axis)),
+            rejected=sum(row.get("state") == "rejected" for row in rest),
+            budget=_budget(settings.get("budgets"), axis),
+            settings=settings,
         )
+
+    @property
+    def drawn(self) -> tuple[Point, ...]:
+        """References that lie on the axis or near it."""
+        return tuple(p for p in self.references if p.x <= BEYOND * self._reach)
+
+    @property
+    def beyond(self) -> tuple[Point, ...]:
+        """References too far to the right to be drawn: they would squeeze all others."""
+        return tuple(p for p in self.references if p.x > BEYOND * self._reach)
+
+    @property
+    def _reach(self) -> float:
+        searched = (*self.front, *self.others, *self.stopped, *self.failed)
+        return max(*(p.x for p in searched), self.budget or 0.0)
+
+    def highest_cost(self) -> float:
+        """Right end of what is drawn, in the axis's unit."""
+        return max(self._reach, *(p.x for p in self.drawn), 0.0)
+
+    def summary(self) -> str:
+        """How many trials are in each group, in a sentence."""
+        words = [f"{len(self.front)} on the front"]
+        for count, what in (
+            (len(self.others), "more trained to the end"),
+            (len(self.stopped), "stopped early"),
+            (len(self.failed), "failed"),
+            (self.rejected, "rejected before training, not drawn"),
+        ):
+            words += [f"{count} {what}"] if count else []
+        return ", ".join(words) + "."
+
+    def origin(self) -> str:
+        """Settings of the search that its scores depend on, in a line."""
+        s, budgets = self.settings, self.settings.get("budgets")
+        words = [f"{name} {s[name]}" for name in ("space", "data", "proxy", "seed") if name in s]
+        if isinstance(budgets, Mapping):
+            words += [f"budget {value:g} {name}" for name, value in budgets.items()]
+        return ", ".join(words)
 
     @property
     def axis_label(self) -> str:
@@ -111,7 +186,31 @@ def number(value: Any) -> float | None:
 
 def _axis(objectives: object) -> str:
     names = objectives if isinstance(objectives, Sequence) else ()
-    return next((name for name in names if name in AXES), "gflops")
+    return next((COST_COLUMNS[name] for name in names if name in COST_COLUMNS), "gflops")
+
+
+def _budget(budgets: object, axis: str) -> float | None:
+    if not isinstance(budgets, Mapping):
+        return None
+    return next((number(v) for name, v in budgets.items() if COST_COLUMNS.get(name) == axis), None)
+
+
+def _filled(row: Row) -> Row:
+    """The cells in which something stands, and always ``trial``: what it lacks, a trial's row
+    tells."""
+    return {n: value for n, value in row.items() if value is not None or n == "trial"}
+
+
+def _groups(points: Sequence[Point]) -> dict[str, tuple[Point, ...]]:
+    """Trials that are not on the front, by what became of them."""
+    groups: dict[str, list[Point]] = {"others": [], "stopped": [], "failed": []}
+    for point in points:
+        state = point.row.get("state")
+        if state == "failed" or (state == "complete" and point.accuracy is None):
+            groups["failed"].append(replace(point, accuracy=None))
+        elif state != "rejected" and point.accuracy is not None:
+            groups["others" if state == "complete" else "stopped"].append(point)
+    return {name: tuple(group) for name, group in groups.items()}
 
 
 def _points(rows: Iterable[Row], axis: str) -> list[Point]:

@@ -17,17 +17,22 @@ __all__ = ["front_svg", "ticks", "write_front_svg"]
 
 WIDTH, HEIGHT = 760, 440
 LEFT, RIGHT, TOP, BOTTOM = 64, 24, 48, 56
+MOST_TITLE = 28
+"""Characters of a run's name that fit beside the legend."""
 
 # Okabe and Ito's colours, told apart by every kind of colour vision, and shapes beside them.
 STYLE = """
   text { font: 13px system-ui, sans-serif; fill: #333 }
   .title { font-size: 16px; font-weight: 600 } .small { font-size: 11px }
-  .grid { stroke: #8884; } .trial { fill: #8889 } .front { fill: #0072b2 }
+  .page { fill: #fff } .grid { stroke: #8884 } .front { fill: #0072b2 }
+  .trial { fill: #888 } .stopped { fill: none; stroke: #888 } .failed { stroke: #888 }
+  .budget { stroke: #888; stroke-dasharray: 7 4 } text.name.front { fill: #0072b2 }
   .line { stroke: #0072b2; stroke-width: 2; fill: none }
   .reference { stroke: #d55e00; stroke-dasharray: 4 3 } .known { fill: #d55e00 }
   text.name { fill: #b04a00 }
   @media (prefers-color-scheme: dark) {
-    text { fill: #ddd } .front { fill: #56b4e9 } .line { stroke: #56b4e9 }
+    .page { fill: #16181c } text { fill: #ddd } .line { stroke: #56b4e9 }
+    .front, text.name.front { fill: #56b4e9 }
     .reference { stroke: #e69f00 } .known { fill: #e69f00 } text.name { fill: #e69f00 }
   }
 """
@@ -38,9 +43,8 @@ def write_front_svg(run: RunDirectory) -> Path:
 
     Raises RunError when there is no front or the directory cannot be written.
     """
-    path = run.path / "front.svg"
-    write_atomic(path, front_svg(FrontPicture.of(run)), kind=RunError)
-    return path
+    write_atomic(run.front_svg, front_svg(FrontPicture.of(run)), kind=RunError)
+    return run.front_svg
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,28 +75,38 @@ def ticks(low: float, high: float, wanted: int = 6) -> list[float]:
 
 def front_svg(picture: FrontPicture) -> str:
     """The picture as an SVG document."""
-    points = (*picture.front, *picture.others, *picture.references)
-    xs = [p.x for p in points]
-    ys = [100 * p.accuracy for p in points if p.accuracy is not None]
-    x_ticks, y_ticks = ticks(min(xs), max(xs)), ticks(min(ys), max(ys))
+    scored = (*picture.front, *picture.others, *picture.stopped, *picture.drawn)
+    ys = [100 * p.accuracy for p in scored if p.accuracy is not None]
+    lowest = min(0.0, *(p.x for p in picture.front))
+    x_ticks, y_ticks = ticks(lowest, picture.highest_cost()), ticks(min(ys), max(ys))
     x = _Scale(x_ticks[0], x_ticks[-1], LEFT, WIDTH - RIGHT)
     y = _Scale(y_ticks[0], y_ticks[-1], HEIGHT - BOTTOM, TOP)
     title = escape(picture.title)
-    known = [p for p in picture.front if p.row.get("reference") is not None]
+    size = f'width="{1.25 * WIDTH:.0f}" height="{1.25 * HEIGHT:.0f}"'
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} viewBox="0 0 {WIDTH} {HEIGHT}"'
+        ' role="img">',
         f"<title>Front of {title}</title><style>{STYLE}</style>",
-        f'<text class="title" x="{LEFT}" y="22">{title}</text>',
+        f'<rect class="page" width="{WIDTH}" height="{HEIGHT}"/>',
+        f'<text class="title" x="{LEFT}" y="24">{_shortened(picture.title)}</text>',
         *_axes(picture, x, y, x_ticks, y_ticks),
-        *_references(picture.references, x, y),
+        *_budget(picture, x),
+        *_references(picture.drawn, x, y),
+        *(_circle(p, x, y, "stopped", 3) for p in picture.stopped),
         *(_circle(p, x, y, "trial", 3) for p in picture.others),
+        *(_cross(p, x(p.x)) for p in picture.failed),
         _staircase(picture, x, y),
         *(_circle(p, x, y, "front", 5) for p in picture.front),
-        *(_name(p, x(p.x), y(100 * (p.accuracy or 0)) - 9) for p in known),
+        *(_front_name(p, x, y) for p in picture.front),
         *_legend(picture),
         "</svg>",
     ]
     return "\n".join(parts) + "\n"
+
+
+def _shortened(title: str) -> str:
+    """Room for the legend beside it; the whole name is the picture's <title>."""
+    return escape(title if len(title) <= MOST_TITLE else title[: MOST_TITLE - 1] + "…")
 
 
 def _axes(
@@ -109,11 +123,29 @@ def _axes(
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{at}" y2="{at}"/>')
         label = f'<text x="{LEFT - 8}" y="{at}" dy="4" text-anchor="end">{value:g} %</text>'
         parts.append(label)
-    middle = (LEFT + right) / 2
-    name = escape(picture.axis_label)
-    parts.append(f'<text x="{middle}" y="{HEIGHT - 14}" text-anchor="middle">{name}</text>')
+    name, beyond = escape(picture.axis_label), picture.beyond
+    place = f'x="{(LEFT + right) / 2}" y="{HEIGHT - 14}" text-anchor="middle"'
+    if len(beyond) > 1:  # room for their names
+        place = f'x="{LEFT}" y="{HEIGHT - 14}"'
+    parts.append(f"<text {place}>{name}</text>")
     parts.append(f'<text class="small" x="{LEFT}" y="{TOP - 8}">validation accuracy</text>')
+    if beyond:
+        names = ", ".join(f"{p.short} {p.x:.3g}" for p in beyond)
+        place = f'x="{right}" y="{HEIGHT - 14}" text-anchor="end"'
+        parts.append(f'<text class="name small" {place}>{escape(names)} →</text>')
     return parts
+
+
+def _budget(picture: FrontPicture, x: _Scale) -> list[str]:
+    """The limit that the search kept to, as a dashed line with its name on the left."""
+    if picture.budget is None:
+        return []
+    at = f"{x(picture.budget):.1f}"
+    place = f'x="{at}" y="{HEIGHT - BOTTOM - 8}" dx="-6" text-anchor="end"'
+    return [
+        f'<line class="budget" x1="{at}" x2="{at}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>',
+        f'<text class="small" {place}>budget {picture.budget:g}</text>',
+    ]
 
 
 def _references(points: Sequence[Point], x: _Scale, y: _Scale) -> list[str]:
@@ -137,8 +169,22 @@ def _references(points: Sequence[Point], x: _Scale, y: _Scale) -> list[str]:
 def _name(point: Point, x: float, y: float) -> str:
     """The name beside a point, on the side where there is room."""
     side = 'dx="-8" text-anchor="end"' if x > WIDTH * 0.8 else 'dx="8"'
-    name = escape(point.label)
+    name = escape(point.short)
     return f'<text class="name small" x="{x:.1f}" y="{y:.1f}" {side}>{name}</text>'
+
+
+def _front_name(point: Point, x: _Scale, y: _Scale) -> str:
+    """The trial's number at the upper left of its mark, where no step of the front passes."""
+    place = f'x="{x(point.x) - 6:.1f}" y="{y(100 * (point.accuracy or 0)) - 6:.1f}"'
+    kind = "name small" if point.row.get("reference") is not None else "name front small"
+    return f'<text class="{kind}" {place} text-anchor="end">{escape(point.short)}</text>'
+
+
+def _cross(point: Point, x: float) -> str:
+    """A failed trial has a cost but no accuracy: a cross on the lower edge."""
+    tip, y = escape("\n".join(point.hover)), HEIGHT - BOTTOM
+    path = f"M{x - 4:.1f} {y - 4}l8 8m0 -8l-8 8"
+    return f'<path class="failed" d="{path}"><title>{tip}</title></path>'
 
 
 def _circle(point: Point, x: _Scale, y: _Scale, kind: str, radius: int) -> str:
@@ -154,12 +200,18 @@ def _staircase(picture: FrontPicture, x: _Scale, y: _Scale) -> str:
 
 
 def _legend(picture: FrontPicture) -> list[str]:
-    at = WIDTH - RIGHT - 260
-    return [
-        f'<circle class="front" cx="{at}" cy="18" r="5"/>',
-        f'<text class="small" x="{at + 10}" y="22">front ({len(picture.front)})</text>',
-        f'<circle class="trial" cx="{at + 84}" cy="18" r="3"/>',
-        f'<text class="small" x="{at + 94}" y="22">other trials ({len(picture.others)})</text>',
-        f'<line class="reference" x1="{at + 194}" x2="{at + 210}" y1="18" y2="18"/>',
-        f'<text class="small" x="{at + 214}" y="22">paper</text>',
+    """Marks with their names and numbers, right-aligned in the title's line."""
+    entries = [
+        ('<circle class="front" cx="{x}" cy="20" r="5"/>', "front", len(picture.front)),
+        ('<circle class="trial" cx="{x}" cy="20" r="3"/>', "trained", len(picture.others)),
+        ('<circle class="stopped" cx="{x}" cy="20" r="3"/>', "stopped early", len(picture.stopped)),
+        ('<path class="failed" d="M{x} 20m-4 -4l8 8m0 -8l-8 8"/>', "failed", len(picture.failed)),
     ]
+    shown = [(mark, f"{name} ({count})") for mark, name, count in entries if count]
+    at = WIDTH - RIGHT - sum(24 + 6 * len(text) for _, text in shown)
+    parts = []
+    for mark, text in shown:
+        parts.append(mark.format(x=at + 6))
+        parts.append(f'<text class="small" x="{at + 15}" y="24">{text}</text>')
+        at += 24 + 6 * len(text)
+    return parts

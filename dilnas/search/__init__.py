@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dilnas.search.events import Event, SearchResult
-    from dilnas.search.executor import Evaluator
+    from dilnas.search.unit import Evaluator
 
 __all__ = ["search"]
 

@@ -1,46 +1,36 @@
 """One call of ``search``: check, prepare, run the loop, write what was found.
 
-    settings -> space report -> data -> lock -> run.json -> ledger -> Ray -> loop -> front, report
+    settings -> space report -> data -> lock -> ledger and run.json -> Ray -> loop -> front, report
 
 Nothing is written before the budget, the data and the devices have been checked.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import platform
 import signal
 import threading
-import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dilnas.errors import RunError
-from dilnas.files import write_atomic
 from dilnas.runs import RunDirectory
 from dilnas.search.candidate import COMPLETE, REJECTED, RUNNING, front
 from dilnas.search.evaluator import Description
 from dilnas.search.events import Event, Note, SearchResult
-from dilnas.search.executor import Evaluator, ray_session, run_units
-from dilnas.search.ledger import Ledger
-from dilnas.search.lock import run_lock
+from dilnas.search.executor import ray_session, run_units
+from dilnas.search.head import opened
+from dilnas.search.ledger import Ledger, check_storage
+from dilnas.search.lock import check_writable, run_lock
 from dilnas.search.loop import Loop
 from dilnas.search.proposer import Proposer
 from dilnas.search.results import trial_rows, write_csv
 from dilnas.search.scheduler import rule_for
-from dilnas.search.settings import (
-    RUN_FORMAT,
-    Settings,
-    Workplace,
-    default_directory,
-    same_search,
-)
+from dilnas.search.settings import Settings, Workplace, default_directory
+from dilnas.search.unit import Evaluator
 
 if TYPE_CHECKING:
     from dilnas.space import SearchSpace
@@ -62,18 +52,21 @@ def run_search(
     report = presearch_report(space, Budgets(**settings.budgets))
     tell(Note(_report_text(report), detail=report))
     run = RunDirectory(Path(out) if out else default_directory(settings))
+    check_writable(run.path)
+    if settings.storage:
+        check_storage(settings.storage)
     with ExitStack() as stack:
-        ray = _Ray(stack, workplace)
-        if not run.run_json_path.exists():
-            ray.start()
         described = evaluator.describe()
         identity = settings.identity(
             space=space.name, fingerprint=space.fingerprint,
             proxy=described.settings, data=described.data,
         )  # fmt: skip
         stack.enter_context(run_lock(run.path))
-        head = _opened(run, settings, identity, report)
+        head = opened(run, settings, identity, report)
         ledger = stack.enter_context(_ledger(run, head, space, settings))
+        ray = _Ray(stack, workplace)
+        if not _finished(ledger, settings):
+            ray.start()
         return _Search(
             settings=settings, described=described, run=run, space=space, ledger=ledger,
             evaluator=evaluator, head=head, tell=tell,
@@ -81,7 +74,7 @@ def run_search(
 
 
 class _Ray:
-    """A Ray session that starts in the background while data and designs are prepared."""
+    """A Ray session that starts in the background while the proposer is prepared."""
 
     def __init__(self, stack: ExitStack, workplace: Workplace) -> None:
         self._stack = stack
@@ -138,7 +131,9 @@ class _Search:
         self._tell = tell
         self._cost_name = settings.cost_name
         planned = settings.trials or max(24, ledger.next_number)
-        self._rule = rule_for(planned, described.rungs, described.eta, settings.cost_name)
+        self._rule = rule_for(
+            planned, described.rungs, described.eta, settings.cost_name, first=ledger.ended_at
+        )
         proposer = Proposer(
             space, settings.budgets, settings.cost_name, settings.seed, settings.sampler
         )
@@ -151,8 +146,9 @@ class _Search:
     def go(self, ray: _Ray) -> SearchResult:
         """Run what is left, if anything is, and write the result."""
         self._loop.settle()
-        if self._finished():
-            self._tell(Note(f"nothing to do: {self._run.path} has finished"))
+        if _finished(self._ledger, self._settings):
+            more = "--time-limit" if self._settings.trials is None else "--trials"
+            self._tell(Note(f"nothing to do: {self._run.path} has finished; raise {more} to go on"))
             return self._result()
         known = [c for c in self._ledger.candidates if c.state != REJECTED]
         if known:
@@ -160,32 +156,27 @@ class _Search:
             self._tell(
                 Note(f"going on with {self._run.path}: {len(known)} candidates, {done} done")
             )
-        place = ray.ready()
-        self._loop.workers = place.workers or 1
         try:
             with _interruptible(self._loop):
-                run_units(
-                    self._loop.next_unit, self._loop.on_outcome, self._evaluator,
-                    workers=place.workers or 1, threads=place.threads, gpus=place.gpus,
-                    scratch=self._run.path / ".ray",
-                )  # fmt: skip
+                place = ray.ready()
+                self._loop.workers = place.workers or 1
+                self._train(place)
+                self._loop.end()
+                self._test()
         except KeyboardInterrupt:
             self._loop.interrupted = True
             return self._result()
-        self._loop.end()
-        self._test()
-        self._ledger.note("finished", self._settings.limits())
+        limits = self._settings.limits()
+        self._ledger.note("finished", limits | {"candidates": self._ledger.next_number})
         return self._result()
 
-    def _finished(self) -> bool:
-        """Whether this very search, as far as now asked, was ended before."""
-        limits = self._ledger.notes().get("finished")
-        if limits is None or any(c.state == RUNNING for c in self._ledger.candidates):
-            return False
-        wanted, started = self._settings.trials, limits["trials"]
-        if wanted is not None and started is not None and wanted <= started:
-            return True
-        return bool(limits == self._settings.limits())
+    def _train(self, place: Workplace) -> None:
+        self._loop.poll()
+        run_units(
+            self._loop.next_unit, self._loop.on_outcome, self._evaluator, poll=self._loop.poll,
+            workers=place.workers or 1, threads=place.threads, gpus=place.gpus,
+            scratch=self._run.path / ".ray",
+        )  # fmt: skip
 
     def _test(self) -> None:
         """Score the front and the paper's variants on the test split; kept with the ledger."""
@@ -194,6 +185,7 @@ class _Search:
         wanted += [c for c in candidates if c.state == COMPLETE and c.origin == "variant"]
         tested = self._tested()
         for candidate in wanted:
+            self._loop.poll()
             if candidate.number not in tested:
                 tested[candidate.number] = self._evaluator.test(
                     self._loop.architecture(candidate).to_dict(),
@@ -220,6 +212,16 @@ class _Search:
             hypervolume=self._loop.hypervolume(), interrupted=self._loop.interrupted,
             trained=self._loop.units_done,
         )  # fmt: skip
+
+
+def _finished(ledger: Ledger, settings: Settings) -> bool:
+    """Whether this very search, as far as now asked, was ended before."""
+    ended = ledger.notes().get("finished")
+    if ended is None or any(c.state == RUNNING for c in ledger.candidates):
+        return False
+    if settings.trials is not None and ended["trials"] is not None:
+        return bool(settings.trials <= ended["trials"])
+    return all(ended[name] == value for name, value in settings.limits().items())
 
 
 @contextmanager
@@ -252,43 +254,6 @@ def _ledger(
         yield ledger
     finally:
         ledger.close()
-
-
-def _opened(
-    run: RunDirectory, settings: Settings, identity: dict[str, Any], report: SpaceReport
-) -> dict[str, Any]:
-    """run.json, written if this is a new run. Raises RunError if it is of another search."""
-    identity = json.loads(json.dumps(identity))
-    if run.run_json_path.exists():
-        head = run.run_json()
-        same_search(head, identity, run.path)
-        head |= settings.limits()
-    else:
-        if run.ledger_path.exists():
-            raise RunError(
-                "holds a ledger but no run.json; give another --out", where=str(run.path)
-            )
-        head = {
-            "dilnas_run": RUN_FORMAT,
-            **identity,
-            **settings.limits(),
-            "study": f"{run.path.resolve().name}-{uuid.uuid4().hex[:8]}",
-            "reference_point": _reference(settings, report),
-            "versions": _versions(),
-        }
-    write_atomic(run.run_json_path, json.dumps(head, indent=2) + "\n", kind=RunError)
-    return head
-
-
-def _reference(settings: Settings, report: SpaceReport) -> dict[str, float]:
-    """Far corner of the hypervolume's box: everything wrong, at the budget or the dearest cost."""
-    name = settings.cost_name
-    return {"error": 1.0, name: settings.budgets.get(name, report.ranges[name].maximum)}
-
-
-def _versions() -> dict[str, str]:
-    names = ("torch", "optuna", "ray", "numpy", "scipy")
-    return {"python": platform.python_version()} | {n: metadata.version(n) for n in names}
 
 
 def _report_text(report: SpaceReport) -> str:

@@ -11,70 +11,19 @@ begins a new experiment. Tune's ``Searcher`` here is a door to two functions, it
 from __future__ import annotations
 
 import logging
-import math
 import os
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from dilnas.errors import DeviceError, InputError
-from dilnas.search.evaluator import Description
+from dilnas.errors import DeviceError, InputError, RunError
+from dilnas.search.unit import Evaluator, Finished, Outcome, Unit
 
-__all__ = ["FINISHED", "Evaluator", "Finished", "Outcome", "Unit", "ray_session", "run_units"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unit:
-    """Train candidate ``number`` to ``rung``; ``architecture`` is its dict form."""
-
-    number: int
-    rung: int
-    architecture: dict[str, Any]
-    directory: str
-    seed: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """How a unit ended: metrics of its rung, or why there are none."""
-
-    unit: Unit
-    accuracy: float = math.nan
-    seconds: float = 0.0
-    images: int = 0
-    error: str = ""
-
-
-class Evaluator(Protocol):
-    """Scores an architecture at a rung; picklable."""
-
-    def __call__(
-        self, architecture: dict[str, Any], rung: int, *, directory: str, seed: int
-    ) -> dict[str, float]:
-        """``accuracy`` (0..1, NaN when diverged) at ``rung``; ``seconds``, ``images`` up to it.
-
-        Called in a worker process. Idempotent: what ``directory`` holds is not trained again.
-        """
-        ...
-
-    def test(self, architecture: dict[str, Any], *, directory: str) -> float:
-        """Accuracy (0..1) on images that the search never looked at. Called in the driver."""
-        ...
-
-    def describe(self) -> Description:
-        """What it scores with. Called in the driver, before anything is written."""
-        ...
-
-
-class Finished:
-    """What ``next_unit`` returns when there will be no more units."""
-
-
-FINISHED = Finished()
+__all__ = ["ray_session", "run_units"]
 
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -121,9 +70,12 @@ def ray_session(workers: int, *, gpus: float = 0, address: str | None = None) ->
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 ray.init(**options)
-        except (ConnectionError, ValueError) as error:
-            text = str(error).split("\n")[0]
-            raise InputError(f"Ray does not start: {text}", where="--address") from error
+        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            text = str(error).strip().split("\n")[0]
+            if address:
+                raise InputError(f"no Ray cluster: {text}", where="--address") from error
+            raise DeviceError(f"Ray does not start: {text}", where="this machine") from error
+        ray._private.worker.print_to_stdstream = _discard
     try:
         have = ray.cluster_resources().get("GPU", 0)
         if gpus > have:
@@ -137,11 +89,16 @@ def ray_session(workers: int, *, gpus: float = 0, address: str | None = None) ->
             ray.shutdown()
 
 
+def _discard(*_: Any, **__: Any) -> None:
+    """In place of what writes "(raylet) A worker died …" to stdout: the ledger has the reason."""
+
+
 def run_units(
     next_unit: Callable[[], Unit | Finished | None],
     on_outcome: Callable[[Outcome], None],
     evaluator: Evaluator,
     *,
+    poll: Callable[[], None],
     workers: int,
     threads: int,
     gpus: float = 0,
@@ -149,9 +106,12 @@ def run_units(
 ) -> None:
     """Run units until ``next_unit`` says ``FINISHED`` and all have ended; needs a Ray session.
 
-    Both functions are called in this process and thread. ``next_unit`` returning None means
-    "nothing now". An exception that either raises ends the loop and comes out here; what was being
-    trained is then abandoned. ``scratch`` is Tune's folder, removed at the end.
+    The functions are called in this process and thread, ``poll`` about ten times a second.
+    ``next_unit`` returning None means "nothing now". An exception that one of them raises ends the
+    loop and comes out here; what was being trained is then abandoned. ``scratch`` is Tune's folder,
+    removed at the end.
+
+    Raises RunError when a worker cannot start: no candidate is to blame, the next would fail too.
     """
     from ray import tune
 
@@ -161,16 +121,17 @@ def run_units(
     # How many trials may wait for an actor: all workers start at once, not one after another.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(workers)
     door = _searcher(next_unit, on_outcome, workers)
+    shutil.rmtree(scratch, ignore_errors=True)  # of a driver that was killed
     trainable = tune.with_parameters(_trainable(), evaluator=evaluator, threads=threads)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tune.run(
                 trainable, name="units", num_samples=-1, search_alg=door,
-                scheduler=_scheduler(), reuse_actors=True, verbose=0,
+                scheduler=_scheduler(door.causes), reuse_actors=True, verbose=0,
                 resources_per_trial={"cpu": 1, "gpu": gpus} if gpus else {"cpu": 1},
                 storage_path=str(scratch.resolve()), raise_on_failed_trial=False,
-                max_failures=0, callbacks=[],
+                max_failures=0, callbacks=[_each_step(door.check, poll)],
             )  # fmt: skip
     finally:
         quiet.setLevel(level)
@@ -188,6 +149,7 @@ def _trainable() -> Any:
             import torch
 
             torch.set_num_threads(threads)
+            evaluator.describe()  # what a worker lacks (a module, the data) is no candidate's fault
             self._evaluator = evaluator
             self._unit = config["unit"]
 
@@ -224,6 +186,12 @@ def _searcher(
         def __init__(self) -> None:
             super().__init__()
             self.running: dict[str, Unit] = {}
+            self.causes: dict[str, Exception | None] = {}
+            self.broken: RunError | None = None
+
+        def check(self) -> None:
+            if self.broken is not None:
+                raise self.broken
 
         def suggest(self, trial_id: str) -> Any:
             if len(self.running) >= workers:
@@ -243,8 +211,13 @@ def _searcher(
             if unit is None:
                 return
             if error or not result or "error" not in result:
-                # Tune tells no more than this before the trial is gone.
-                outcome = Outcome(unit=unit, error="the worker died or could not start")
+                cause = self.causes.pop(trial_id, None)
+                if getattr(cause, "actor_init_failed", False):
+                    self.broken = RunError(
+                        f"no worker can start: {_last_line(cause)}", where=f"trial {unit.number}"
+                    )
+                    return
+                outcome = Outcome(unit=unit, error=_why_dead(cause))
             elif result["error"]:
                 outcome = Outcome(unit=unit, error=result["error"])
             else:
@@ -267,7 +240,46 @@ def _searcher(
     return Door()
 
 
-def _scheduler() -> Any:
+def _kept_error(file: str | None) -> Exception | None:
+    """The exception that Tune has put into ``file``, just before it calls its scheduler."""
+    from ray import cloudpickle
+
+    if file is None or not Path(file).exists():
+        return None
+    kept = cloudpickle.loads(Path(file).read_bytes())
+    return kept if isinstance(kept, Exception) else None
+
+
+def _last_line(cause: Exception | None) -> str:
+    """The exception that a worker raised: the last line of its traceback."""
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    return lines[-1] if cause is not None and lines else "no reason known"
+
+
+def _why_dead(cause: Exception | None) -> str:
+    """Why a worker process is gone, as far as Ray knows."""
+    text = str(cause)
+    if type(cause).__name__ == "OutOfMemoryError" or "NODE_OUT_OF_MEMORY" in text:
+        return "the worker died: the machine ran out of memory"
+    if "SYSTEM_ERROR" in text:
+        return "the worker died: killed (out of memory?) or crashed in native code"
+    return f"the worker died: {_last_line(cause)[:200]}"
+
+
+def _each_step(*calls: Callable[[], None]) -> Any:
+    from ray.tune import Callback
+
+    class EachStep(Callback):  # type: ignore[misc, unused-ignore]
+        """Calls at every step of Tune's loop; its searcher is not asked while all are busy."""
+
+        def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+            for call in calls:
+                call()
+
+    return EachStep()
+
+
+def _scheduler(causes: dict[str, Exception | None]) -> Any:
     from ray.tune.schedulers import TrialScheduler
 
     class RunPending(TrialScheduler):  # type: ignore[misc, unused-ignore]
@@ -277,7 +289,8 @@ def _scheduler() -> Any:
             """Nothing to prepare."""
 
         def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-            """The searcher hears of it."""
+            """Keep the exception: the searcher, told next, gets none."""
+            causes[trial.trial_id] = _kept_error(trial.pickled_error_file)
 
         def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
             return str(TrialScheduler.STOP)

@@ -16,10 +16,12 @@ from the checkpoint of its last rung.
 
 from __future__ import annotations
 
+import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dilnas.errors import RunError
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 
     from optuna.trial import FrozenTrial
 
-__all__ = ["Ledger", "distributions"]
+__all__ = ["Ledger", "check_storage", "distributions", "shown_url"]
 
 
 def distributions(axes: Sequence[tuple[str, int]]) -> dict[str, Any]:
@@ -102,6 +104,11 @@ class Ledger:
     def notes(self) -> dict[str, Any]:
         """What ``note`` has kept with the study."""
         return dict(self._study.user_attrs)
+
+    @property
+    def ended_at(self) -> int:
+        """Candidates that were there when the search last came to its end; 0 if it never did."""
+        return int((self.notes().get("finished") or {}).get("candidates", 0))
 
     def _read(self, trial: FrozenTrial) -> Candidate:
         from optuna.trial import TrialState
@@ -221,25 +228,60 @@ class Ledger:
         self._storage.remove_session()
 
 
-@contextmanager
-def _storage_errors(url: str) -> Iterator[None]:
-    """Turn what SQLAlchemy and Optuna say about a storage into RunError."""
-    from optuna.exceptions import OptunaError
+CONNECT_SECONDS = 10
+"""How long a database server may take to answer."""
+
+
+def shown_url(url: str) -> str:
+    """``url`` without its password, for run.json and for messages."""
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        yield
-    except (SQLAlchemyError, OptunaError, ImportError, RuntimeError) as error:
+        return make_url(url).render_as_string(hide_password=True)
+    except (SQLAlchemyError, ValueError):
+        return "--storage"
+
+
+def check_storage(url: str) -> None:
+    """Raise RunError unless the database at ``url`` answers. Writes nothing."""
+    from sqlalchemy import create_engine, inspect
+    from sqlalchemy.engine import make_url
+
+    with _storage_errors(url):
+        parsed = make_url(url)
+        server = parsed.get_backend_name() in ("postgresql", "mysql", "mariadb")
+        if parsed.get_backend_name() == "sqlite":
+            _check_sqlite(parsed.database or "")
+        options = {"connect_timeout": CONNECT_SECONDS} if server else {}
+        engine = create_engine(url, connect_args=options)
         try:
-            shown = make_url(url).render_as_string(hide_password=True)
-        except SQLAlchemyError:
-            shown = "not a SQLAlchemy URL"
-        text = str(error).split("\n")[0]
-        raise RunError(f"the ledger's storage cannot be used: {text}", where=shown) from error
+            inspect(engine).get_table_names()
+        finally:
+            engine.dispose()
 
 
-def summary(candidates: Sequence[Candidate]) -> Mapping[str, int]:
-    """Number of candidates in every state."""
-    states = (COMPLETE, PRUNED, FAILED, REJECTED, RUNNING)
-    return {state: sum(c.state == state for c in candidates) for state in states}
+def _check_sqlite(database: str) -> None:
+    """A file that is or can be there; SQLAlchemy would make an empty one while looking."""
+    folder = Path(database).parent
+    if database in ("", ":memory:"):
+        raise RuntimeError("a ledger in memory would be lost; name a file")
+    if not folder.is_dir():
+        raise RuntimeError(f"{folder} is no folder")
+    if not Path(database).exists() and not os.access(folder, os.W_OK):
+        raise RuntimeError(f"{folder} cannot be written")
+
+
+@contextmanager
+def _storage_errors(url: str) -> Iterator[None]:
+    """Turn what SQLAlchemy and Optuna say about a storage into RunError."""
+    from optuna.exceptions import OptunaError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (SQLAlchemyError, OptunaError, ImportError, RuntimeError, ValueError) as error:
+        text = str(error).split("\n")[0].replace(url, shown_url(url))
+        raise RunError(
+            f"the ledger's storage cannot be used: {text}", where=shown_url(url)
+        ) from error

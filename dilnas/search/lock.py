@@ -12,9 +12,23 @@ from pathlib import Path
 
 from dilnas.errors import RunError
 
-__all__ = ["run_lock"]
+__all__ = ["check_writable", "run_lock"]
 
 LOCK = ".lock"
+
+
+def check_writable(directory: Path) -> None:
+    """Raise RunError unless ``directory`` can be written, or made; makes nothing."""
+    try:
+        there = next(p for p in (directory, *directory.absolute().parents) if p.exists())
+    except OSError as error:
+        raise RunError(
+            f"cannot be written: {error.strerror or error}", where=str(directory)
+        ) from error
+    if not there.is_dir():
+        raise RunError(f"cannot be made: {there} is a file", where=str(directory))
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise RunError(f"cannot be written: no permission in {there}", where=str(directory))
 
 
 @contextmanager

@@ -9,6 +9,7 @@ hand it out twice.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -28,12 +29,12 @@ from dilnas.search.candidate import (
     front,
 )
 from dilnas.search.events import Event, Progress, UnitDone
-from dilnas.search.executor import FINISHED, Finished, Outcome, Unit
 from dilnas.search.ledger import Ledger
 from dilnas.search.proposer import Proposal, Proposer
 from dilnas.search.results import dominated_share, front_rows
 from dilnas.search.scheduler import PromotionRule, next_promotion
 from dilnas.search.settings import Settings
+from dilnas.search.unit import FINISHED, Finished, Outcome, Unit
 
 __all__ = ["Loop"]
 
@@ -91,10 +92,13 @@ class Loop:
 
     # --- what to do next --------------------------------------------------------------------
 
-    def next_unit(self) -> Unit | Finished | None:
-        """The next unit of work, None for nothing now. Raises KeyboardInterrupt if interrupted."""
+    def poll(self) -> None:
+        """Raise KeyboardInterrupt if a Ctrl-C came since: between two writes, not inside one."""
         if self.interrupted:
             raise KeyboardInterrupt
+
+    def next_unit(self) -> Unit | Finished | None:
+        """The next unit of work, None for nothing now."""
         candidate = None if self._past(1.0) else self._next_candidate()
         if candidate is None:
             return None if self._flying else FINISHED
@@ -249,9 +253,17 @@ class Loop:
         )
 
     def _eta(self) -> float | None:
-        """Units that are left, by rung, times what such a unit took, over the workers."""
+        """Units that are left, by rung, times what such a unit took, over the workers; or the rest
+        of the time limit.
+        """
+        limit = self._settings.time_limit
+        over = (
+            math.inf if limit is None else max(0.0, limit - (time.monotonic() - self._started_at))
+        )
+        if self._settings.trials is None:
+            return over
         candidates = [c for c in self._ledger.candidates if c.alive]
-        expected = float(self._settings.trials or len(candidates))
+        expected = float(self._settings.trials)
         seconds = left = 0.0
         for rung in range(self._rule.rungs):
             took = [_spent(c, rung) for c in candidates if c.rung >= rung]
@@ -263,7 +275,7 @@ class Loop:
                 seconds *= 1 / self._rule.keep
             left += max(0.0, expected - len(took)) * seconds
             expected *= self._rule.keep
-        return left / self.workers
+        return min(over, left / self.workers)
 
 
 def _spent(candidate: Candidate, rung: int) -> float:

@@ -42,6 +42,9 @@ class PromotionRule:
         bands: number of cost bands.
         cost_name: the cost that is an objective.
         most_complete: candidates trained to the end at most when the front stays short.
+        first: number of the first candidate since the search last came to its end. When --trials
+            is raised, all are compared, but only these have a share to be promoted: those before
+            had theirs, and must not use up that of the new ones.
     """
 
     rungs: int
@@ -49,9 +52,12 @@ class PromotionRule:
     bands: int
     cost_name: str
     most_complete: int
+    first: int = 0
 
 
-def rule_for(trials: int, rungs: int, eta: float, cost_name: str) -> PromotionRule:
+def rule_for(
+    trials: int, rungs: int, eta: float, cost_name: str, *, first: int = 0
+) -> PromotionRule:
     """The rule for a search of ``trials`` candidates and ``rungs`` rungs.
 
     ``keep`` is 1/eta, or what leaves ``FULL_FIDELITY`` candidates at the end if that is more.
@@ -65,6 +71,7 @@ def rule_for(trials: int, rungs: int, eta: float, cost_name: str) -> PromotionRu
         bands=max(1, min(MAX_BANDS, trials // BAND_SIZE)),
         cost_name=cost_name,
         most_complete=max(FULL_FIDELITY, math.ceil(trials * 2 / 3)),
+        first=first,
     )
 
 
@@ -142,17 +149,20 @@ def _in_bands(
     for band in range(rule.bands):
         members = [c for c, label in zip(reached, labels, strict=True) if label == band]
         ordered = [members[i] for i in promotion_order(points(members, rule.cost_name, rung))]
-        promoted = sum(c.target > rung for c in members)
-        allowed = math.floor(rule.keep * len(members) + 1e-9)
+        new = [c for c in members if c.number >= rule.first]
+        promoted = sum(c.target > rung for c in new)
+        best = math.floor(rule.keep * len(members) + 1e-9)
+        allowed = math.floor(rule.keep * len(new) + 1e-9)
         for place, candidate in enumerate(ordered):
             if not _waits_at(candidate, rung):
                 continue
-            if place < allowed and promoted < allowed:
+            if place < best and promoted < allowed:
                 return candidate
-            waiting.append((promoted / len(members), band, candidate))
+            waiting.append((promoted / len(new), band, candidate))
             break
-    quota = math.ceil(rule.keep * len(reached) - 1e-9)
-    if fill and waiting and sum(c.target > rung for c in reached) < quota:
+    new = [c for c in reached if c.number >= rule.first]
+    quota = math.ceil(rule.keep * len(new) - 1e-9)
+    if fill and waiting and sum(c.target > rung for c in new) < quota:
         return min(waiting, key=lambda item: item[:2])[2]
     return None
 

@@ -5,20 +5,24 @@ from __future__ import annotations
 import math
 import os
 import re
+import socket
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dilnas.errors import DeviceError, InputError, RunError
+from dilnas.errors import DeviceError, InputError
 from dilnas.search.candidate import COST_NAMES
+from dilnas.search.ledger import shown_url
 
-__all__ = ["RUN_FORMAT", "SAMPLERS", "Settings", "Workplace", "default_directory", "same_search"]
-
-RUN_FORMAT = 1
-"""Version of run.json. 1: first."""
+__all__ = ["SAMPLERS", "Settings", "Workplace", "default_directory"]
 
 SAMPLERS = ("auto", "gp", "tpe", "nsga2", "random")
+
+CLUSTER_SECONDS = 12
+"""How long a Ray cluster may take to answer."""
 
 DEFAULT_TRIALS = 24
 MOST_TRIALS = 100_000
@@ -116,27 +120,12 @@ class Settings:
             "sampler": self.sampler,
             "data": self.data,
             "data_fingerprint": data,
-            "storage": self.storage,
+            "storage": shown_url(self.storage) if self.storage else None,
         }
 
     def limits(self) -> dict[str, Any]:
         """How far to go; may differ on resume."""
         return {"trials": self.trials, "time_limit": self.time_limit}
-
-
-def same_search(written: Mapping[str, Any], identity: Mapping[str, Any], where: Path) -> None:
-    """Raise RunError naming the first field in which a run.json is of another search."""
-    if written.get("dilnas_run") != RUN_FORMAT:
-        raise RunError(
-            "unknown format", where=f"{where}/run.json", expected=RUN_FORMAT,
-            got=written.get("dilnas_run"),
-        )  # fmt: skip
-    for name, value in identity.items():
-        if written.get(name) != value:
-            raise RunError(
-                f"holds another search: {name} differs; give another --out", where=str(where),
-                expected=written.get(name), got=value,
-            )  # fmt: skip
 
 
 def default_directory(settings: Settings) -> Path:
@@ -204,6 +193,8 @@ class Workplace:
             raise InputError(
                 "more than one GPU must be a whole number", where="--gpus-per-trial", got=gpus
             )
+        if address is not None:
+            _check_cluster(address)
         if gpus and address is None:
             have = _gpus_here()
             if gpus > have:
@@ -224,6 +215,31 @@ class Workplace:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _check_cluster(address: str) -> None:
+    """Raise InputError unless a Ray cluster answers at HOST:PORT, or "auto".
+
+    Asked in a process of its own: Ray's client retries for minutes and logs into the terminal.
+    """
+    host, _, port = address.rpartition(":")
+    known = address == "auto" or (host and port.isdecimal() and "/" not in host)
+    if not known:
+        raise InputError(
+            "must be a Ray cluster", where="--address", expected="HOST:PORT | auto", got=address
+        )
+    try:
+        if address != "auto":  # a closed port is known at once
+            socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(
+            f"no Ray cluster answers: {error}", where="--address", got=address
+        ) from error
+    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
+    try:
+        subprocess.run(command, check=True, capture_output=True, timeout=CLUSTER_SECONDS)  # noqa: S603
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        raise InputError("no Ray cluster answers", where="--address", got=address) from error
 
 
 def _gpus_here() -> int:

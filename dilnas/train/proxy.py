@@ -83,14 +83,16 @@ PROXIES: dict[str, Proxy] = {
 """smoke: about a second, for tests. quick: the default, seconds a candidate on one CPU core.
 standard: full width at 64 pixels, for a GPU.
 
-quick, measured on the embedded data (2,000 val images, so one standard error is 0.9 points): Tiny
-at width 1/3 reached 0.824 at 6,144 images with batches of 32 at rate 1e-3 (0.790 at 2e-3; 0.823
-with batches of 16); the last weights were 2 to 3 points below their average. A 1 GFLOPs network
-reached 0.831 at width 1/3, 0.833 at 1/4 and 0.823 at 1/8: the data, not the width, is what limits
-so short a run. At 1/4 the widths of the default space stay distinct. A convolutional stem has the
-same cost at every width: 6.8 of the 10.2 M that Tiny has in the proxy. Scores hardly grow with cost
-here (4.0 GFLOPs, 22 blocks: 0.824; 1.0 GFLOPs, 8 blocks: 0.833): they compare designs of like
-cost, they do not show what size is worth on a full training."""
+quick learns slowly on purpose. At a rate of 2e-4 the val accuracy of 8 networks of 1.2 to 4.0
+GFLOPs, at width 1/4 and 4,096 images of the embedded data, ranked with their cost (Spearman 0.79);
+at 1e-3 it did not (1.0 GFLOPs, 8 blocks: 0.833; 4.0 GFLOPs, 22 blocks: 0.824). The
+doubt that remains: it was one seed, and with 2,000 val images one standard error is about 0.9
+points, so neighbours on a front may trade places under another seed; and a rank on 28-pixel clothes
+need not be the rank of a full training on other images.
+
+At width 1/4 the widths of the default space stay distinct. A convolutional stem costs nearly
+the same at every width: 6.8 of the 10.2 M FLOPs that Tiny has there. The scores are those of the
+averaged weights; the last weights were 2 to 3 points below them (measured at 1e-3)."""
 
 
 def proxy(name: str) -> Proxy:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ from typer.testing import CliRunner, Result
 
 from dilnas.arch import Architecture, Stage
 from dilnas.cli.profile import image_sides, profile
+from dilnas.cost import cost
 from dilnas.errors import ArchitectureError, DeviceError, DilnasError, InputError, RunError
+from dilnas.variants import variant
 
 app = typer.Typer()
 app.command()(profile)
@@ -149,3 +152,29 @@ def test_a_file_that_cannot_be_written_loses_no_output(tmp_path: Path) -> None:
     assert isinstance(result.exception, InputError)
     assert "3.177" in result.stdout
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_global_attention_everywhere_costs_twice_the_default(tmp_path: Path) -> None:
+    """Layouts of Tiny as files: GGGG has 2.00 times the FLOPs of DDGG, DGGG 0.350 G more."""
+    gflops = {}
+    for layout in ("DDGG", "DGGG", "GGGG"):
+        tiny = variant("tiny")
+        stages = tuple(
+            stage
+            if letter == "D" or not stage.msda_depth
+            else replace(stage, msda_depth=0, global_depth=stage.depth)
+            for stage, letter in zip(tiny.stages, layout, strict=True)
+        )
+        file = tmp_path / f"{layout}.yaml"
+        file.write_text(tiny.replace(stages=stages).to_yaml())
+        document = json.loads(run(str(file), "--no-latency", "--json").stdout)
+        gflops[layout] = document["cost"]["flops"] / 1e9
+    assert f"{gflops['GGGG'] / gflops['DDGG']:.2f}" == "2.00"
+    assert f"{gflops['DGGG'] - gflops['DDGG']:.3f}" == "0.350"
+
+
+def test_a_rectangle_is_counted_without_running(tmp_path: Path) -> None:
+    """Height first; the document names both sides."""
+    document = json.loads(run("tiny", "--img-size", "800x1280", "--no-latency", "--json").stdout)
+    assert (document["cost"]["height"], document["cost"]["width"]) == (800, 1280)
+    assert document["cost"]["flops"] == cost(variant("tiny"), 800, 1280).flops

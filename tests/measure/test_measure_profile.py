@@ -8,10 +8,13 @@ import pytest
 import torch
 
 from dilnas.arch import Architecture, Stage
+from dilnas.cost import cost
 from dilnas.errors import DeviceError, DilnasError, InputError
 from dilnas.measure import Protocol, choose_device, environment, profile
+from dilnas.measure.cpu import available_memory_bytes
 from dilnas.measure.machine import settings
-from dilnas.measure.workload import fits
+from dilnas.measure.memory import peak_memory
+from dilnas.measure.workload import fits, memory_need, prepare
 from dilnas.records import Workload
 from dilnas.variants import variant
 
@@ -173,3 +176,34 @@ def test_a_batch_that_does_not_fit_a_gpu_is_one_line() -> None:
     with pytest.raises(DeviceError, match="does not fit"):
         profile("tiny", device="cuda", batch_size=200_000, protocol=QUICK)
     assert profile("tiny", device="cuda", protocol=QUICK).measurement is not None
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+@pytest.mark.parametrize("name", ["tiny", "base"])
+def test_the_memory_that_training_is_said_to_need_holds_what_it_takes(
+    name: str, dtype: str
+) -> None:
+    """A refusal errs on the safe side, and by less than a factor of three."""
+    architecture = variant(name)
+    exact = cost(architecture, 96, 64)
+    workload = Workload(batch_size=4, height=96, width=64, dtype=dtype, mode="train", device="cpu")
+    runnable = prepare(architecture, workload, exact)
+    taken = peak_memory(runnable.call, "cpu", runnable.resident)["peak_memory_bytes"]
+    assert taken <= 1.02 * memory_need(workload, exact) <= 3 * taken
+
+
+def test_memory_is_what_the_machine_and_the_container_have_left(tmp_path: Path) -> None:
+    """Version 2 of control groups, version 1, none, and no limit."""
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal: 9 kB\nMemAvailable:    4000 kB\n")
+    assert available_memory_bytes(meminfo, tmp_path) == 4_096_000
+    (tmp_path / "memory.current").write_text("1000\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    assert available_memory_bytes(meminfo, tmp_path) == 4_096_000
+    (tmp_path / "memory.max").write_text("5000\n")
+    assert available_memory_bytes(meminfo, tmp_path) == 4000
+    (tmp_path / "memory").mkdir()
+    (tmp_path / "memory" / "memory.limit_in_bytes").write_text("700\n")
+    (tmp_path / "memory" / "memory.usage_in_bytes").write_text("900\n")
+    assert available_memory_bytes(meminfo, tmp_path) == 0
+    assert available_memory_bytes(tmp_path / "absent", tmp_path) is None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import pickle
+import tarfile
 import zipfile
 
 import pytest
@@ -54,10 +56,11 @@ def test_official_wrappers_are_taken_off(tmp_path, key, prefix):
     assert same(model, other)
 
 
-def test_averaged_weights_are_taken_on_demand(tmp_path):
-    """ema=True reads model_ema; a checkpoint without one says so."""
+@pytest.mark.parametrize("key", ["model_ema", "state_dict_ema"])
+def test_averaged_weights_are_taken_on_demand(tmp_path, key):
+    """ema=True reads DeiT's and timm's averaged weights; a checkpoint without them says so."""
     model, averaged, other = (build_model(SMALL) for _ in range(3))
-    data = {"model": model.state_dict(), "model_ema": averaged.state_dict()}
+    data = {"model": model.state_dict(), key: averaged.state_dict()}
     torch.save(data, tmp_path / "c.pth")
     load_checkpoint(other, tmp_path / "c.pth", ema=True)
     assert same(averaged, other)
@@ -97,16 +100,44 @@ def test_a_checkpoint_of_another_architecture_changes_nothing(tmp_path):
     assert all(torch.equal(t, before[n]) for n, t in other.state_dict().items())
 
 
-@pytest.mark.parametrize("form", ["pickle", "torch", "zip"])
-def test_a_hostile_pickle_is_refused_and_nothing_runs(tmp_path, form):
-    """A pickle that would create a folder raises CheckpointError, and the folder is not there."""
+def hide(place, hostile):
+    """A checkpoint with ``hostile`` somewhere beside, inside of or instead of its weights."""
+    weights = {"w": torch.zeros(2)}
+    return {
+        "alone": hostile,
+        "beside": {"model": weights, "args": hostile},
+        "in the weights": {"model": {**weights, "b": hostile}},
+        "in the namespace": {"model": weights, "args": argparse.Namespace(a=hostile)},
+        "deep": {"model": weights, "args": argparse.Namespace(a=argparse.Namespace(b=[hostile]))},
+    }[place]
+
+
+@pytest.mark.parametrize("place", ["alone", "beside", "in the weights", "in the namespace", "deep"])
+@pytest.mark.parametrize("form", ["pickle", "legacy", "zip"])
+def test_a_hostile_pickle_is_refused_and_nothing_runs(tmp_path, form, place):
+    """A pickle that would create a folder is named in one line, and the folder is not there."""
     mark, file = tmp_path / "owned", tmp_path / "c.pth"
-    payload = {"model": {"w": torch.zeros(2)}, "args": Hostile(mark)}
+    payload = hide(place, Hostile(mark))
     if form == "pickle":
-        file.write_bytes(pickle.dumps(Hostile(mark)))
+        file.write_bytes(pickle.dumps(payload, protocol=2))
     else:
         torch.save(payload, file, _use_new_zipfile_serialization=form == "zip")
-    with pytest.raises(CheckpointError):
+    with pytest.raises(CheckpointError, match=r"could run code|no checkpoint") as caught:
+        read_state_dict(file)
+    assert form == "pickle" or "mkdir" in str(caught.value)
+    assert not mark.exists()
+
+
+def test_a_legacy_tar_is_refused_and_nothing_runs(tmp_path):
+    """torch's first file form, a tar of pickles, cannot be read safely and is not read."""
+    mark, file = tmp_path / "owned", tmp_path / "c.pth"
+    content = pickle.dumps(Hostile(mark), protocol=2)
+    with tarfile.open(file, "w") as archive:
+        for name in ("storages", "tensors", "pickle"):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    with pytest.raises(CheckpointError, match="no checkpoint"):
         read_state_dict(file)
     assert not mark.exists()
 
@@ -127,11 +158,36 @@ def test_a_truncated_file_is_damaged(tmp_path, suffix, keep):
 
 
 def test_files_that_are_no_checkpoint_are_refused(tmp_path):
-    """A missing file, a folder, an empty archive, a list and a bare number."""
+    """A missing file, a folder, text, noise, an empty archive, a list and a bare number."""
     with zipfile.ZipFile(tmp_path / "empty.pth", "w"):
         pass
     torch.save([1, 2], tmp_path / "list.pth")
     torch.save({"model": 3}, tmp_path / "number.pth")
-    for name in ("missing.pth", ".", "empty.pth", "list.pth", "number.pth"):
-        with pytest.raises(CheckpointError):
+    for suffix in ("pth", "safetensors"):
+        (tmp_path / f"text.{suffix}").write_text("stages:\n- 72\n" * 20)
+        (tmp_path / f"noise.{suffix}").write_bytes(bytes(range(256)) * 20)
+    torch.save(build_model(SMALL).state_dict(), tmp_path / "torch.safetensors")
+    names = ["missing.pth", ".", "empty.pth", "list.pth", "number.pth", "torch.safetensors"]
+    names += [f"{kind}.{suffix}" for kind in ("text", "noise") for suffix in ("pth", "safetensors")]
+    for name in names:
+        with pytest.raises(CheckpointError) as caught:
             read_state_dict(tmp_path / name)
+        assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("odd", ["sparse", "complex", "meta", "integer"])
+def test_tensors_that_are_no_weights_are_refused_before_any_is_copied(tmp_path, odd):
+    """The last tensor is unusable; the first ones have not been copied when the error comes."""
+    other, model = build_model(SMALL), build_model(SMALL)
+    state, before = model.state_dict(), {n: t.clone() for n, t in other.state_dict().items()}
+    bias = state["head.bias"]
+    state["head.bias"] = {
+        "sparse": bias.to_sparse(),
+        "complex": bias.to(torch.complex64),
+        "meta": bias.to("meta"),
+        "integer": bias.int(),
+    }[odd]
+    torch.save(state, tmp_path / "c.pth")
+    with pytest.raises(CheckpointError, match=r"head\.bias"):
+        load_checkpoint(other, tmp_path / "c.pth")
+    assert all(torch.equal(t, before[n]) for n, t in other.state_dict().items())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from dilnas.errors import InputError
 from dilnas.ops import msda
-from dilnas.ops.matmul import msda_matmul
+from dilnas.ops.planes import from_planes, to_planes
 from dilnas.ops.slices import msda_slices
 
 
@@ -19,7 +21,8 @@ def problems(draw):
     groups, share = draw(st.integers(1, 3)), draw(st.integers(1, 2))
     heads = groups * share
     depth = draw(st.integers(1, 4))
-    batch, height, width = (draw(st.integers(1, n)) for n in (2, 7, 9))
+    batch, height = draw(st.integers(1, 2)), draw(st.integers(1, 7))
+    width = draw(st.one_of(st.integers(1, 9), st.integers(15, 18)))  # narrow maps and wide ones
     dilations = tuple(draw(st.integers(1, 10)) for _ in range(groups))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 1 << 20)))
     shape = (batch, height, width, 3 * heads * depth)
@@ -39,7 +42,8 @@ def test_every_form_equals_the_oracle_in_value_and_gradient(problem):
     """Portable, plain slices and matrix products agree with the gather oracle in float64."""
     qkv, *arguments = problem
     value, gradient = value_and_gradient(msda, qkv, *arguments, backend="oracle")
-    for form in (msda, msda_slices, msda_matmul):
+    matmul = functools.partial(msda, backend="matmul")
+    for form in (msda, msda_slices, matmul):
         own, slope = value_and_gradient(form, qkv, *arguments)
         torch.testing.assert_close(own, value, rtol=0, atol=1e-12)
         torch.testing.assert_close(slope, gradient, rtol=0, atol=1e-11)
@@ -47,9 +51,57 @@ def test_every_form_equals_the_oracle_in_value_and_gradient(problem):
 
 def test_the_portable_gradient_is_the_derivative_to_second_order():
     """gradcheck and gradgradcheck pass on a map with H != W and a dilation beyond it."""
-    qkv = torch.randn(1, 3, 4, 12, dtype=torch.float64, requires_grad=True)
+    qkv = torch.randn(1, 2, 3, 6, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: msda(x, 2, 3, (1, 4)), qkv)
     assert torch.autograd.gradgradcheck(lambda x: msda(x, 2, 3, (1, 4)), qkv)
+
+
+@pytest.mark.parametrize("shape", [(9, 64, 50), (3, 200, 40), (300, 14, 15)])
+def test_large_maps_go_to_planes_and_back_unchanged(shape):
+    """Maps that are transposed block by block keep every number, also where blocks do not fit."""
+    x = torch.randn(*shape, 12, dtype=torch.float64)
+    planes = to_planes(x)
+    assert planes.is_contiguous() and planes.shape[0] == 12
+    assert torch.equal(from_planes(planes, x), x)
+    narrow = shape[2] < 16
+    assert torch.equal(planes, x.permute(3, 1, 2, 0) if narrow else x.permute(3, 0, 1, 2))
+
+
+def test_one_graph_may_use_the_operator_many_times():
+    """Chained and repeated calls, expanded and transposed gradients: equal to the oracle's."""
+    qkv = torch.randn(2, 5, 6, 18, dtype=torch.float64, requires_grad=True)
+    slopes = []
+    for backend in ("oracle", "portable"):
+        own = functools.partial(
+            msda, num_heads=3, window_size=3, dilations=(1, 2, 4), backend=backend
+        )
+        once = own(qkv)
+        chained = own(torch.cat([once, once.square(), own(2 * qkv)], -1))
+        weights = torch.arange(6 * 5 * 12, dtype=torch.float64).reshape(6, 6, 5, 2)
+        total = chained.sum() + (once.permute(3, 2, 1, 0) * weights).sum()
+        slopes.append(torch.autograd.grad(total, qkv)[0])
+    torch.testing.assert_close(slopes[1], slopes[0], rtol=1e-12, atol=1e-11)
+
+
+def test_a_qkv_changed_after_the_call_is_noticed():
+    """Writing into qkv between forward and backward raises instead of a wrong gradient."""
+    leaf = torch.randn(1, 3, 4, 12, requires_grad=True)
+    qkv = 1 * leaf
+    out = msda(qkv, 2, 3, (1, 2))
+    qkv += 1
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        out.sum().backward()
+
+
+def test_a_qkv_without_gradient_and_an_empty_batch_are_fine():
+    """No gradient is asked for, none is made; a batch of 0 gives a batch of 0."""
+    assert not msda(torch.randn(1, 3, 4, 12), 2, 3, (1, 2)).requires_grad
+    empty = torch.zeros(0, 3, 4, 12, requires_grad=True)
+    out = msda(empty, 2, 3, (1, 2))
+    out.sum().backward()
+    assert out.shape == (0, 3, 4, 4)
+    with pytest.raises(InputError, match="no map empty"):
+        msda(torch.zeros(1, 0, 4, 12), 2, 3, (1, 2))
 
 
 @pytest.mark.parametrize("backend", ["oracle", "portable"])

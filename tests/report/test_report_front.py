@@ -18,7 +18,8 @@ from rich.console import Console
 from dilnas.errors import RunError
 from dilnas.report import front_table, write_front_html, write_front_svg
 from dilnas.report.front_data import FrontPicture
-from dilnas.report.front_svg import ticks
+from dilnas.report.front_figure import front_figure
+from dilnas.report.front_svg import front_svg, ticks
 from dilnas.runs import RunDirectory
 
 FRONT = [
@@ -87,6 +88,73 @@ def test_the_picture_tells_front_others_and_references_apart(run: RunDirectory) 
     assert [p.label for p in picture.others] == ["trial 4"]
     assert [(p.label, p.accuracy) for p in picture.references] == [("small", None)]
     assert picture.steps() == [(1.0, 0.7), (2.0, 0.7), (2.0, 0.8), (3.177, 0.8), (3.177, 0.85)]
+
+
+@pytest.fixture
+def every_state(run: RunDirectory) -> RunDirectory:
+    """A budget, every state that a trial may be in, two variants over the budget."""
+    settings = {"objectives": ["accuracy", "mb"], "budgets": {"mb": 40.0}, "space": EVIL, "seed": 7}
+    (run.path / "run.json").write_text(json.dumps(settings))
+    write(run.front_csv, FRONT, [
+        {"trial": 0, "val_accuracy": 0.8, "gflops": 3, "memory_mb": 30, "reference": "tiny"},
+        {"gflops": 4.6, "memory_mb": 48, "reference": "small"},
+        {"gflops": 9.9, "memory_mb": 90, "reference": "base"},
+    ])  # fmt: skip
+    states = ["complete", "complete", "pruned", "running", "failed", "rejected", "failed"]
+    write(run.trials_csv, [*TRIALS, "reason", "images"], [
+        {
+            "trial": i, "state": state, "memory_mb": 20 + i, "origin": "gp", "images": 100 + i,
+            "reason": EVIL if state == "failed" else "",
+            "val_accuracy": "" if state == "rejected" or i == 6 else 0.5 + 0.01 * i,
+        }
+        for i, state in enumerate(states)
+    ])  # fmt: skip
+    return run
+
+
+def test_every_trial_is_in_the_group_of_its_state(every_state: RunDirectory) -> None:
+    """Partial scores stand apart; a failed trial has none; rejected ones are counted."""
+    picture = FrontPicture.of(every_state)
+    assert picture.axis == "memory_mb"
+    groups = (picture.front, picture.others, picture.stopped, picture.failed)
+    numbers = [[p.row["trial"] for p in group] for group in groups]
+    assert numbers == [[0], [1], [2, 3], [4, 6]]
+    assert picture.rejected == 1
+    assert all(p.accuracy is None for p in picture.failed)
+    assert picture.summary() == (
+        "1 on the front, 1 more trained to the end, 2 stopped early, 2 failed,"
+        " 1 rejected before training, not drawn."
+    )
+
+
+def test_a_variant_far_over_the_budget_does_not_squeeze_the_picture(
+    every_state: RunDirectory,
+) -> None:
+    """It is named instead; one just over is drawn."""
+    picture = FrontPicture.of(every_state)
+    assert picture.budget == 40
+    assert [p.label for p in picture.drawn] == ["small"]
+    assert [p.label for p in picture.beyond] == ["base"]
+    assert picture.highest_cost() == 48
+    assert "base 90 →" in front_svg(picture)
+    assert "not drawn: base at 90" in write_front_html(every_state).read_text(encoding="utf-8")
+
+
+def test_a_points_hover_text_tells_all_that_both_tables_know(every_state: RunDirectory) -> None:
+    """Accuracy, costs, origin, state and images of a front trial; the reason of a failed one."""
+    picture = FrontPicture.of(every_state)
+    assert {"trial 0 = tiny", "80 % validation", "30 MB", "origin: gp", "images: 100"} <= set(
+        picture.front[0].hover
+    )
+    assert f"reason: {EVIL}" in picture.failed[0].hover
+
+
+def test_the_figure_shows_each_group_by_a_mark_of_its_own(every_state: RunDirectory) -> None:
+    """Shapes differ, not only colours; texts from files are escaped for plotly."""
+    traces = [t for t in front_figure(FrontPicture.of(every_state)).data if t.mode == "markers"]
+    assert [t.name for t in traces] == ["stopped early", "trained to the end", "failed", "front"]
+    assert len({t.marker.symbol for t in traces}) == 4
+    assert not any("<script" in text for t in traces for text in t.hovertext)
 
 
 def test_the_svg_is_well_formed_and_inert(run: RunDirectory) -> None:

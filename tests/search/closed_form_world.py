@@ -25,12 +25,12 @@ class World:
     rungs: int = 3
     pause: float = 0.02
     fails: str = ""
-    """How candidates 1 and 2 fail: "raise", "nan", "exit" or not at all."""
+    """How candidates 1 and 2 fail: "raise", "nan", "exit"; "start": no worker begins; or not."""
 
     def __call__(self, architecture, rung, *, directory, seed):
         network = Architecture.from_dict(architecture)
         number = int(Path(directory).name)
-        if self.fails and number in (1, 2):
+        if self.fails in ("raise", "nan", "exit") and number in (1, 2):
             if self.fails == "exit":
                 os._exit(1)
             if self.fails == "raise":
@@ -58,7 +58,16 @@ class World:
         return json.loads((Path(directory) / "world.json").read_text())[-1]["accuracy"] - 0.01
 
     def describe(self):
+        if self.fails == "start" and in_a_worker():
+            raise ModuleNotFoundError("no such module")
         return Description(settings={"rungs": self.rungs}, data="none", rungs=self.rungs)
+
+
+def in_a_worker():
+    """Whether this is a Ray worker, not the driver."""
+    from ray._private.worker import WORKER_MODE, global_worker
+
+    return global_worker.mode == WORKER_MODE
 
 
 # Ray's workers cannot import a test's helper: send the class itself.

@@ -108,6 +108,61 @@ def test_candidates_that_fail_are_told_so_and_stop_nothing(tmp_path, cluster, fa
     assert states(tmp_path).count("FAIL") == 2 and "RUNNING" not in states(tmp_path)
 
 
+def test_a_worker_that_cannot_start_stops_the_search_at_once(tmp_path, cluster):
+    """What every worker lacks is one error, not a failure of each candidate; it can go on then."""
+    with pytest.raises(RunError, match=r"no worker can start: .*no such module"):
+        run(tmp_path, fails="start")
+    assert states(tmp_path).count("RUNNING") <= 2 and "FAIL" not in states(tmp_path)
+    result = run(tmp_path)
+    assert "failed" not in {row["state"] for row in result.trials}
+    assert "RUNNING" not in states(tmp_path)
+
+
+def test_a_storage_elsewhere_holds_several_searches(tmp_path, cluster):
+    """Two runs in one database do not mix; the second call of each finds its own."""
+    url = f"sqlite:///{tmp_path}/all.db"
+    one = run(tmp_path, storage=url, trials=4)
+    two = run(tmp_path, storage=url, trials=5, out=str(tmp_path / "second"))
+    assert len(one.trials) == 4 and len(two.trials) == 5
+    assert run(tmp_path, storage=url, trials=4).trained == 0
+    assert not (tmp_path / "run" / "study.db").exists()
+    with pytest.raises(RunError, match="storage differs"):
+        run(tmp_path, trials=4)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["hello", "nosuchdb://u:secret@h/db", "sqlite://", "sqlite:////no/such/folder/x.db"],
+)
+def test_a_storage_that_cannot_be_used_is_one_error_and_nothing_is_written(tmp_path, url):
+    """Malformed, unknown, in memory, nowhere: no run directory, no password in the message."""
+    with pytest.raises(RunError) as caught:
+        run(tmp_path, storage=url)
+    assert "secret" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_run_directory_is_one_error(tmp_path, cluster):
+    """run.json or study.db that is no longer what it was: RunError naming the file."""
+    run(tmp_path, trials=3)
+    folder = tmp_path / "run"
+    head = (folder / "run.json").read_text()
+    for text in ("", "{", "[]", "{}", head.replace('"study"', '"stud"')):
+        (folder / "run.json").write_text(text)
+        with pytest.raises(RunError, match=r"run\.json"):
+            run(tmp_path, trials=3)
+    (folder / "run.json").write_text(head)
+    whole = (folder / "study.db").read_bytes()
+    (folder / "study.db").write_bytes(b"junk" * 1000)
+    with pytest.raises(RunError, match=r"study\.db"):
+        run(tmp_path, trials=3)
+    (folder / "study.db").unlink()
+    with pytest.raises(RunError, match="ledger is missing"):
+        run(tmp_path, trials=3)
+    (folder / "study.db").write_bytes(whole)
+    assert run(tmp_path, trials=3).trained == 0
+
+
 def test_a_time_limit_ends_a_search_that_has_no_other_end(tmp_path, cluster):
     """After the limit no unit begins; what was begun is in the ledger, nothing stays RUNNING."""
     result = run(tmp_path, trials=None, time_limit=1.5)
@@ -181,6 +236,9 @@ def test_kill_and_ctrl_c_lose_nothing(tmp_path):
         ({"sampler": "magic"}, InputError, "--sampler"),
         ({"gpus_per_trial": 64}, DeviceError, "--gpus-per-trial"),
         ({"time_limit": -1}, InputError, "--time-limit"),
+        ({"out": "/dev/null/run"}, RunError, "/dev/null"),
+        ({"address": "127.0.0.1:9"}, InputError, "--address"),
+        ({"address": "ray://somewhere:1"}, InputError, "--address"),
     ],
 )
 def test_bad_values_are_refused_and_nothing_is_written(tmp_path, options, kind, word):

@@ -147,3 +147,21 @@ def test_partial_scores_are_on_no_front():
         candidate(2, 2.0, [0.5, 0.5, 0.5], state="complete"),
     ]
     assert [c.number for c in front(pool, "gflops")] == [2]
+
+
+def test_candidates_after_an_end_have_their_own_share():
+    """A search of 6 ended with 2 complete; of 6 more, better ones, as many go on.
+
+    Those before were compared and had their share: it is not taken from the new ones.
+    """
+    pool = [candidate(i, 1, [0.2 + i / 100], state="pruned") for i in range(4)]
+    pool += [candidate(i, 1, [0.3, 0.4, 0.5], target=2, state="complete") for i in (4, 5)]
+    pool += [candidate(i, 1, [0.4 + i / 100]) for i in range(6, 12)]
+    promoted = []
+    while (found := next_promotion(pool, rule(first=6), ending=True)) is not None:
+        if found.rung == 0:
+            promoted.append(found.number)
+        scores = [s.accuracy for s in found.scores] + [0.6]
+        state = "complete" if len(scores) == 3 else "running"
+        pool[found.number] = candidate(found.number, 1, scores, state=state)
+    assert {10, 11} <= set(promoted)
