@@ -203,9 +203,10 @@ class _Search:
         trials = trial_rows(self._ledger.candidates, self._cost_name)
         write_csv(self._run, rows, trials)
         if any(row.get("trial", "") != "" for row in rows):
-            from dilnas.report import write_front_html
+            from dilnas.report import write_front_html, write_front_svg
 
             write_front_html(self._run)
+            write_front_svg(self._run)
         self._tell(self._loop.progress())
         return SearchResult(
             path=str(self._run.path), front=rows, trials=trials,

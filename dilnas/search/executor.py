@@ -21,11 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from dilnas.errors import DeviceError, InputError, RunError
+from dilnas.search.deaths import kept_error, last_line, why_dead
 from dilnas.search.unit import Evaluator, Finished, Outcome, Unit
 
 __all__ = ["ray_session", "run_units"]
 
 QUIET = {
+    # A driver killed with -9 leaves Ray's agents behind: they give up after this many seconds.
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_DEDUP_LOGS": "1",
@@ -214,10 +217,10 @@ def _searcher(
                 cause = self.causes.pop(trial_id, None)
                 if getattr(cause, "actor_init_failed", False):
                     self.broken = RunError(
-                        f"no worker can start: {_last_line(cause)}", where=f"trial {unit.number}"
+                        f"no worker can start: {last_line(cause)}", where=f"trial {unit.number}"
                     )
                     return
-                outcome = Outcome(unit=unit, error=_why_dead(cause))
+                outcome = Outcome(unit=unit, error=why_dead(cause))
             elif result["error"]:
                 outcome = Outcome(unit=unit, error=result["error"])
             else:
@@ -238,32 +241,6 @@ def _searcher(
             return {}
 
     return Door()
-
-
-def _kept_error(file: str | None) -> Exception | None:
-    """The exception that Tune has put into ``file``, just before it calls its scheduler."""
-    from ray import cloudpickle
-
-    if file is None or not Path(file).exists():
-        return None
-    kept = cloudpickle.loads(Path(file).read_bytes())
-    return kept if isinstance(kept, Exception) else None
-
-
-def _last_line(cause: Exception | None) -> str:
-    """The exception that a worker raised: the last line of its traceback."""
-    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-    return lines[-1] if cause is not None and lines else "no reason known"
-
-
-def _why_dead(cause: Exception | None) -> str:
-    """Why a worker process is gone, as far as Ray knows."""
-    text = str(cause)
-    if type(cause).__name__ == "OutOfMemoryError" or "NODE_OUT_OF_MEMORY" in text:
-        return "the worker died: the machine ran out of memory"
-    if "SYSTEM_ERROR" in text:
-        return "the worker died: killed (out of memory?) or crashed in native code"
-    return f"the worker died: {_last_line(cause)[:200]}"
 
 
 def _each_step(*calls: Callable[[], None]) -> Any:
@@ -290,7 +267,7 @@ def _scheduler(causes: dict[str, Exception | None]) -> Any:
 
         def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
             """Keep the exception: the searcher, told next, gets none."""
-            causes[trial.trial_id] = _kept_error(trial.pickled_error_file)
+            causes[trial.trial_id] = kept_error(trial.pickled_error_file)
 
         def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
             return str(TrialScheduler.STOP)
