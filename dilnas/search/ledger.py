@@ -17,6 +17,7 @@ from the checkpoint of its last rung.
 from __future__ import annotations
 
 import os
+import time
 import warnings
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -74,7 +75,7 @@ class Ledger:
         self._distributions = distributions(axes)
         with _storage_errors(url):
             self._study = optuna.create_study(
-                storage=optuna.storages.RDBStorage(url),
+                storage=_opened(url),
                 study_name=name,
                 directions=["maximize", "minimize"],
                 load_if_exists=True,
@@ -230,6 +231,21 @@ class Ledger:
 
 CONNECT_SECONDS = 10
 """How long a database server may take to answer."""
+
+
+def _opened(url: str, tries: int = 5) -> Any:
+    """Optuna's storage at ``url``; waits for another process that creates its tables just now."""
+    import optuna
+    from sqlalchemy.exc import SQLAlchemyError
+
+    for left in reversed(range(tries)):
+        try:
+            return optuna.storages.RDBStorage(url)
+        except SQLAlchemyError as error:
+            if not left or "already exists" not in str(error):
+                raise
+        time.sleep(0.5)
+    raise AssertionError("unreachable")
 
 
 def shown_url(url: str) -> str:

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -38,6 +39,8 @@ def trials(run):
 
 def scores(run):
     """The scores that the ledger holds, by (trial, rung)."""
+    if not has_trials(run / "study.db"):
+        return {}
     with contextlib.suppress(FileNotFoundError, KeyError, optuna.exceptions.OptunaError):
         return {
             (trial.number, rung): score
@@ -45,6 +48,16 @@ def scores(run):
             for rung, score in enumerate(trial.user_attrs.get("scores", ()))
         }
     return {}
+
+
+def has_trials(path):
+    """Whether the ledger is there; asked without writing, while its driver may be creating it."""
+    with (
+        contextlib.suppress(sqlite3.Error),
+        contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as ledger,
+    ):
+        return ledger.execute("select count(*) from trials").fetchone()[0] > 0
+    return False
 
 
 def until(what, seconds=600):
