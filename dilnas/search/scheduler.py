@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dilnas.search.candidate import COMPLETE, Candidate, front, points
+from dilnas.search.candidate import Candidate, front, points
 
 __all__ = ["PromotionRule", "cost_bands", "next_promotion", "promotion_order", "rule_for"]
 
-FULL_FIDELITY = 8
+FULL_FIDELITY = 12
 """Candidates that at least reach the last rung in a search that starts as many."""
 
 BAND_SIZE = 6
@@ -41,7 +41,6 @@ class PromotionRule:
         keep: share of a rung's candidates that goes on, 0..1.
         bands: number of cost bands.
         cost_name: the cost that is an objective.
-        most_complete: candidates trained to the end at most when the front stays short.
         first: number of the first candidate since the search last came to its end. When --trials
             is raised, all are compared, but only these have a share to be promoted: those before
             had theirs, and must not use up that of the new ones.
@@ -51,7 +50,6 @@ class PromotionRule:
     keep: float
     bands: int
     cost_name: str
-    most_complete: int
     first: int = 0
 
 
@@ -70,7 +68,6 @@ def rule_for(
         keep=keep,
         bands=max(1, min(MAX_BANDS, trials // BAND_SIZE)),
         cost_name=cost_name,
-        most_complete=max(FULL_FIDELITY, math.ceil(trials * 2 / 3)),
         first=first,
     )
 
@@ -171,9 +168,7 @@ def _for_the_front(alive: list[Candidate], rule: PromotionRule) -> Candidate | N
     """Best paused candidate while the finished front is short and nothing is being trained."""
     if any(c.state == "running" and not c.waits for c in alive):
         return None
-    complete = sum(c.state == COMPLETE for c in alive)
-    enough = len(front(alive, rule.cost_name)) >= WANTED_FRONT
-    if complete >= rule.most_complete or enough:
+    if len(front(alive, rule.cost_name)) >= WANTED_FRONT:
         return None
     for rung in range(rule.rungs - 2, -1, -1):
         waiting = [c for c in alive if _waits_at(c, rung)]

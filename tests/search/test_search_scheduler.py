@@ -30,7 +30,7 @@ def candidate(number, cost, scores, *, target=None, state="running", origin="nsc
 
 
 def rule(**changes):
-    values = {"rungs": 3, "keep": 1 / 3, "bands": 1, "cost_name": "gflops", "most_complete": 8}
+    values = {"rungs": 3, "keep": 1 / 3, "bands": 1, "cost_name": "gflops"}
     return PromotionRule(**(values | changes))
 
 
