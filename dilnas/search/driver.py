@@ -50,7 +50,6 @@ def run_search(
 
     space = SearchSpace.load(settings.space)
     report = presearch_report(space, Budgets(**settings.budgets))
-    tell(Note(_report_text(report), detail=report))
     run = RunDirectory(Path(out) if out else default_directory(settings))
     check_writable(run.path)
     if settings.storage:
@@ -64,6 +63,8 @@ def run_search(
         stack.enter_context(run_lock(run.path))
         head = opened(run, settings, identity, report)
         ledger = stack.enter_context(_ledger(run, head, space, settings))
+        # Not before everything was found in order: an error is then one line and nothing else.
+        tell(Note(_report_text(report), detail=report))
         ray = _Ray(stack, workplace)
         if not _finished(ledger, settings):
             ray.start()
