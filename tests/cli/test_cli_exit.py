@@ -103,6 +103,8 @@ def test_a_full_disk_is_no_bug(words: str, tmp_path: Path) -> None:
 def test_ctrl_c_ends_a_measurement_with_130_and_no_traceback(tmp_path: Path) -> None:
     """What shells expect of an interrupted command; nothing is written."""
     command = [sys.executable, "-m", "dilnas", "profile", "base", "--device", "cpu"]
+    # As a terminal starts it: a shell's background job, and all that it starts, ignores SIGINT.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(
         [*command, "--out", "x.json"], cwd=tmp_path, text=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
