@@ -29,7 +29,7 @@ from dilnas.export.folder import check_target, staged_folder
 from dilnas.export.recipe import recipe_yaml
 from dilnas.export.source import Source, find_source
 from dilnas.files import write_atomic
-from dilnas.records import Profile
+from dilnas.records import Profile, profile_dict
 
 if TYPE_CHECKING:
     from dilnas.train import Trained
@@ -113,7 +113,7 @@ def export(
     with staged_folder(target) as folder:
         checks = _write_networks(source, trained, folder)
         measured = _profile(source, latency=latency, device=device, on_progress=on_progress)
-        _write(folder / "profile.json", json.dumps(measured.to_dict(), indent=1) + "\n")
+        _write(folder / "profile.json", json.dumps(profile_dict(measured), indent=1) + "\n")
         _write(folder / "recipe.yaml", recipe_yaml(source.architecture))
         _write(folder / "card.md", card_markdown(source, measured, trained))
         files = {

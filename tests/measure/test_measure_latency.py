@@ -11,6 +11,7 @@ from torch import nn
 
 from dilnas.measure import Protocol, measure_latency
 from dilnas.measure.memory import peak_memory, tally_bytes
+from dilnas.measure.on_cpu import CpuDevice
 from dilnas.records import Measurement, Workload
 
 QUICK = Protocol(min_samples=6, max_samples=12, min_s=0.0, max_s=1.0, min_warmup_s=0.0)
@@ -25,7 +26,7 @@ def test_a_measurement_keeps_the_raw_samples_and_derives_the_rest() -> None:
         nonlocal call_count
         call_count += 1
 
-    found = measure_latency(call, Workload(), QUICK, clock=lambda: float(next(ticks)))
+    found = measure_latency(call, Workload(), QUICK, device=CpuDevice(lambda: float(next(ticks))))
     assert found.quantity == "latency_s"
     assert call_count == found.warmup + len(found.samples)
     assert set(found.samples) == {1.0}

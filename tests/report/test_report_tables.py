@@ -17,7 +17,7 @@ from rich.console import Console
 from dilnas.arch import Architecture, Stage
 from dilnas.cost import cost
 from dilnas.measure import profile
-from dilnas.records import Environment, Measurement, Profile, Workload
+from dilnas.records import Environment, Measurement, Profile, Workload, profile_dict
 from dilnas.report import cost_frame, profile_json, profile_view, profiles_frame
 from dilnas.report.rows import operator_rows, stage_rows
 from dilnas.report.tables import share_bar
@@ -150,7 +150,7 @@ def test_the_document_round_trips_and_every_number_is_finite() -> None:
     """JSON of a measured profile reads back: same architecture, same samples, derived figures."""
     shown = recorded()
     data = json.loads(profile_json(shown), parse_constant=pytest.fail)
-    assert data == json.loads(json.dumps(shown.to_dict()))
+    assert data == json.loads(json.dumps(profile_dict(shown)))
     assert Architecture.from_dict(data["architecture"]) == shown.architecture
     assert data["key"] == shown.architecture.key
     assert data["cost"]["flops"] == 3_177_221_696 == sum(r["flops"] for r in data["cost"]["rows"])
