@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "dilnas"
 # `files` comes first because reading a file safely is what `arch` does in `from_yaml`; `report`
 # comes before `export` and `search`, which show tables and write the picture with it.
 ROOMS = (
-    ("errors",),
+    ("errors", "lazy"),
     ("files",),
     ("stage", "arch", "official"),
     ("variants",),

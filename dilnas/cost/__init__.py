@@ -10,10 +10,10 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dilnas.cost.closed_form import cost
+from dilnas.lazy import lazy_names
 
 if TYPE_CHECKING:
     from dilnas.cost.arrays import CostArrays, columns_of, cost_arrays
@@ -43,12 +43,4 @@ _HOME = {
     "nsc_many": "spectral",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _HOME, ("cost",))

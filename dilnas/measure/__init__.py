@@ -6,8 +6,9 @@ Torch is imported when something is run, not when this package is imported.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from dilnas.lazy import lazy_names
 
 if TYPE_CHECKING:
     from dilnas.measure.latency import measure_latency
@@ -33,12 +34,4 @@ _HOMES = {
     "profile": "profiling",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)
