@@ -16,7 +16,7 @@ from dilnas.search import search
 from dilnas.variants import variant
 
 if TYPE_CHECKING:
-    from dilnas.measure import profile
+    from dilnas.measure import compare, profile
     from dilnas.model import build_model
     from dilnas.space import SearchSpace
 
@@ -29,6 +29,7 @@ __all__ = [
     "Stage",
     "__version__",
     "build_model",
+    "compare",
     "cost",
     "profile",
     "search",
@@ -40,6 +41,7 @@ __all__ = [
 _LAZY = {
     "SearchSpace": "dilnas.space",
     "build_model": "dilnas.model",
+    "compare": "dilnas.measure",
     "profile": "dilnas.measure",
 }
 

@@ -10,6 +10,7 @@ __all__ = [
     "ArchitectureError",
     "BudgetError",
     "CheckpointError",
+    "CounterError",
     "DataError",
     "DependencyError",
     "DeviceError",
@@ -90,6 +91,10 @@ class InputError(DilnasError):
 
 class BudgetError(DilnasError):
     """A budget that no architecture of the space meets."""
+
+
+class CounterError(DilnasError):
+    """A counter and the closed form differ by what nobody explains: one of them is wrong."""
 
 
 class DataError(DilnasError):

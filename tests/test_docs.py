@@ -87,7 +87,10 @@ def test_every_file_named_is_one_of_a_run_directory() -> None:
 def test_every_option_and_link_of_a_page_exists(name: str) -> None:
     """An option in the text is one of some command; a link leads to a file."""
     runner = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
-    commands = (["profile"], ["search"], ["export"], ["space", "show"], ["space", "sample"])
+    commands = (
+        ["profile"], ["compare"], ["search"], ["export"], ["report"], ["space", "show"],
+        ["space", "sample"],
+    )  # fmt: skip
     helped = "".join(runner.invoke(app, [*command, "--help"]).stdout for command in commands)
     for option in sorted(set(re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", PAGES[name]))):
         assert option in helped, option

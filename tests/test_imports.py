@@ -193,11 +193,11 @@ def test_every_public_name_can_be_imported_from_dilnas():
     import dilnas
 
     names = ("Architecture", "Stage", "SearchSpace", "build_model", "cost", "profile", "search")
-    names += ("variant", "DilnasError", "__version__")
+    names += ("compare", "variant", "DilnasError", "__version__")
     assert set(dilnas.__all__) == set(names)
     assert set(names) <= set(dir(dilnas))
     code = f"from dilnas import {', '.join(names)}\nprint(*map(callable, ({', '.join(names)})))"
-    assert run_python(code).split() == ["True"] * 9 + ["False"]
+    assert run_python(code).split() == ["True"] * 10 + ["False"]
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,10 @@ from typing import Annotated
 
 import typer
 
+from dilnas.cli.compare import compare
 from dilnas.cli.export import export
 from dilnas.cli.profile import profile
+from dilnas.cli.report import report
 from dilnas.cli.search import search
 from dilnas.cli.space import app as space_app
 
@@ -17,9 +19,11 @@ EXAMPLES = """
 \b
 Examples:
   dilnas profile --variant base          what it costs, and how fast it runs here
+  dilnas compare tiny mine.yaml          which of them is faster here, and is that noise
   dilnas search --budget-gflops 4        the Pareto front under a budget
   dilnas export runs/NAME --pick knee    one of them, ready for full training
   dilnas space show dilateformer         what a search may vary
+  dilnas report profiles/                measured profiles side by side
 """
 
 app = typer.Typer(
@@ -55,6 +59,8 @@ def options(
 
 
 app.command(no_args_is_help=False)(profile)
+app.command()(compare)
 app.command()(search)
 app.command()(export)
+app.command()(report)
 app.add_typer(space_app, name="space")

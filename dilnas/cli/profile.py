@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import sys
-import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dilnas.cli.profile_options import (
+    check_roofline,
+    check_writable,
+    compile_choice,
+    image_sides,
+    numbers,
+    words,
+)
+from dilnas.cli.progress import Progress
 from dilnas.errors import InputError
 
+if TYPE_CHECKING:
+    from dilnas.records import Profile
+
 __all__ = ["image_sides", "profile"]
-
-
-def image_sides(text: str) -> tuple[int, int]:
-    """(height, width) of "224" or "800x1280". Raises InputError for anything else."""
-    sides = text.lower().split("x")
-    if len(sides) > 2 or not all(s.isascii() and s.isdecimal() and len(s) <= 6 for s in sides):
-        raise InputError(
-            "must be a side or HEIGHTxWIDTH",
-            where="--img-size",
-            expected="224 | 800x1280",
-            got=text,
-        )
-    return int(sides[0]), int(sides[-1])
 
 
 def profile(  # noqa: PLR0917 - typer's parameters are the options
@@ -43,65 +42,157 @@ def profile(  # noqa: PLR0917 - typer's parameters are the options
             help="cpu, cuda or cuda:N (default: cuda where there is one).", show_default=False
         ),
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Images in a batch.")] = 1,
-    dtype: Annotated[str, typer.Option(help="fp32, tf32, fp16 or bf16.")] = "fp32",
-    img_size: Annotated[str, typer.Option(help="224, or HEIGHTxWIDTH.")] = "224",
-    mode: Annotated[str, typer.Option(help="inference, or train: forward and backward.")] = (
-        "inference"
-    ),
+    batch_size: Annotated[str, typer.Option(help="Images in a batch: 1, or 1,8,64.")] = "1",
+    img_size: Annotated[
+        str, typer.Option(help="Side or HEIGHTxWIDTH: 224, or 224,384,800x1280.")
+    ] = "224",
+    dtype: Annotated[str, typer.Option(help="fp32, tf32, fp16, bf16, or several.")] = "fp32",
+    mode: Annotated[
+        str, typer.Option(help="inference, train (forward and backward), or both.")
+    ] = "inference",
+    compile_it: Annotated[bool, typer.Option("--compile", help="Run it by torch.compile.")] = False,
+    cuda_graph: Annotated[
+        bool, typer.Option("--cuda-graph", help="Replay it as a CUDA graph.")
+    ] = False,
+    channels_last: Annotated[
+        bool, typer.Option("--channels-last", help="Images and 4-d weights channels last.")
+    ] = False,
     threads: Annotated[int, typer.Option(help="CPU threads; 0: as torch finds them.")] = 0,
     latency: Annotated[
         bool, typer.Option("--latency/--no-latency", help="Run it, or only count.")
     ] = True,
+    memory: Annotated[
+        bool | None,
+        typer.Option(
+            "--memory/--no-memory",
+            help="Memory in a fresh process (default: for one workload).",
+            show_default=False,
+        ),
+    ] = None,
+    energy: Annotated[
+        bool | None,
+        typer.Option(
+            "--energy/--no-energy",
+            help="Energy of an image (default: for one workload on CUDA).",
+            show_default=False,
+        ),
+    ] = None,
+    breakdown: Annotated[
+        bool, typer.Option("--breakdown", help="Time by part and by operator.")
+    ] = False,
+    roofline: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.html", help="Draw the breakdown under the roofs.", show_default=False
+        ),
+    ] = None,
+    counters: Annotated[
+        bool, typer.Option("--counters", help="fvcore, ptflops and torch beside the count.")
+    ] = False,
     time_limit: Annotated[
         float | None,
         typer.Option(
-            help="Seconds for warm-up and samples (default: 20 at most).", show_default=False
+            help="Seconds for warm-up and samples of a workload (default: 20 at most).",
+            show_default=False,
         ),
     ] = None,
     json: Annotated[
         bool, typer.Option("--json", help="One JSON document on stdout, tables on stderr.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="Write the JSON document here too.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="Write JSON here too: a file, or a folder such as profiles/ (a file a workload).",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
     """What an architecture costs, and how fast it runs here.
 
-    The cost is exact and needs no device. Time and memory are measured and carry their doubts.
+    The cost is exact and needs no device. Time, memory and energy are measured and carry their
+    doubts. Lists make a sweep: a row a workload, and what does not fit is a row that says so.
 
     \b
     Examples:
       dilnas profile --variant base
-      dilnas profile base --no-latency
-      dilnas profile runs/first#12 --device cuda --batch-size 64 --dtype bf16
-      dilnas profile mine.yaml --img-size 800x1280 --json
+      dilnas profile base --no-latency --counters
+      dilnas profile tiny --batch-size 1,8,64 --dtype fp32,bf16
+      dilnas profile runs/first#12 --device cuda --batch-size 64 --breakdown
+      dilnas profile mine.yaml --img-size 800x1280 --out profiles/
     """
-    from dilnas.files import write_atomic
     from dilnas.measure import Protocol
-    from dilnas.measure import profile as run_profile
-    from dilnas.report import profile_json, profile_view
+    from dilnas.measure.sweeping import sweep
 
+    spec = _which(architecture, variant)
+    axes: dict[str, Any] = {
+        "batch_sizes": numbers("--batch-size", batch_size),
+        "img_sizes": tuple(image_sides(item) for item in words("--img-size", img_size)),
+        "dtypes": words("--dtype", dtype),
+        "modes": words("--mode", mode),
+        "compiles": (compile_choice(compile_it=compile_it, cuda_graph=cuda_graph),),
+    }
+    count = 1
+    for values in axes.values():
+        count *= len(values)
     protocol = Protocol() if time_limit is None else Protocol().within(time_limit)
-    with _Progress() as progress:
-        result = run_profile(
-            _which(architecture, variant),
-            device=device,
-            batch_size=batch_size,
-            dtype=dtype,
-            img_size=image_sides(img_size),
-            latency=latency,
-            mode=mode,
-            threads=threads,
-            protocol=protocol,
-            on_progress=progress,
-        )
-    _console(stderr=json).print(profile_view(result))
+    if roofline is not None:
+        check_roofline(roofline, workloads=count, latency=latency)
+    if out is not None:
+        check_writable(out, "--out", folder_too=True)
+    done: list[Profile] = []
+    try:
+        with Progress() as progress:
+
+            def keep(result: Profile) -> None:
+                done.append(result)
+                if count > 1 and latency:
+                    progress.line(_row(len(done), count, result))
+
+            sweep(
+                spec, **axes, device=device, channels_last=channels_last, threads=threads,
+                latency=latency, memory=memory, energy=energy,
+                breakdown=breakdown or roofline is not None, counters=counters,
+                protocol=protocol, on_profile=keep, on_progress=progress,
+            )  # fmt: skip
+    finally:  # an interrupted sweep keeps the rows that it has
+        if done:
+            if len(done) < count:
+                print(f"ended after {len(done)} of {count} workloads", file=sys.stderr)
+            _deliver(done, count, json=json, out=out)
+    if roofline is not None:
+        _draw(done[0], roofline)
+
+
+def _row(number: int, count: int, result: Profile) -> str:
+    from dilnas.report.sweep import progress_line
+
+    return progress_line(number, count, result)
+
+
+def _deliver(done: Sequence[Profile], count: int, *, json: bool, out: Path | None) -> None:
+    """Tables, then the document: what is printed is not lost if the file cannot be written."""
+    from dilnas.report.document import profile_json, profiles_json, write_profiles
+    from dilnas.report.sweep import sweep_view
+    from dilnas.report.tables import profile_view
+
+    console = _console(stderr=json)
+    console.print(profile_view(done[0]) if count == 1 else sweep_view(done))
     if json:
-        print(profile_json(result), flush=True)
-    if out is not None:  # last: a folder that cannot be written must not cost the measurement
-        write_atomic(out, profile_json(result) + "\n")
-        print(f"written: {out}", file=sys.stderr)
+        print(profile_json(done[0]) if count == 1 else profiles_json(done), flush=True)
+    if out is not None:
+        for path in write_profiles(done, out, several=count > 1):
+            print(f"written: {path}", file=sys.stderr)
+
+
+def _draw(result: Profile, path: Path) -> None:
+    """The roofline, unless the breakdown is missing: the table above has said why."""
+    if result.breakdown is None:
+        print(f"not drawn: {path}: there is no breakdown", file=sys.stderr)
+        return
+    from dilnas.report.roofline import write_roofline
+
+    write_roofline(result, path)
+    print(f"written: {path}", file=sys.stderr)
 
 
 def _which(architecture: str | None, variant: str | None) -> str:
@@ -121,38 +212,3 @@ def _console(*, stderr: bool) -> Any:
 
     console = Console(stderr=stderr, highlight=False)
     return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=120)
-
-
-class _Progress:
-    """Says on stderr what is going on, once it has taken two seconds.
-
-    Called between runs only and without a thread of its own: a refresh in the middle of a sample
-    would be measured with it.
-    """
-
-    PATIENCE_S = 2.0
-
-    def __init__(self) -> None:
-        self.start = time.monotonic()
-        self.last = 0.0
-        self.shown = False
-        self.terminal = sys.stderr.isatty()
-        self.every_s = 0.25 if self.terminal else 10.0
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.shown and self.terminal:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
-
-    def __call__(self, doing: str, share: float) -> None:
-        now = time.monotonic()
-        late = now - self.start > self.PATIENCE_S
-        if not late or (self.shown and now - self.last < self.every_s):
-            return
-        self.shown, self.last = True, now
-        line = f"measuring: {doing}, {now - self.start:.0f} s, {share:.0%} of the limit"
-        sys.stderr.write(f"\r\x1b[K{line}" if self.terminal else f"{line}\n")
-        sys.stderr.flush()

@@ -15,7 +15,7 @@ from dilnas.cost.formulas import (
 )
 from dilnas.records import OPERATORS, Cost, CostRow
 
-__all__ = ["cost"]
+__all__ = ["cost", "network_numbers"]
 
 
 def cost(architecture: Architecture, height: int = 224, width: int | None = None) -> Cost:
@@ -47,7 +47,7 @@ def cost(architecture: Architecture, height: int = 224, width: int | None = None
     """
     width = height if width is None else width
     architecture.check_input(height, width)
-    placed = list(network_parts(_numbers(architecture, height, width), height, width))
+    placed = list(network_parts(network_numbers(architecture, height, width), height, width))
     image = architecture.in_chans * height * width
     peak = max(live for p in placed if p.repeats for live in p.part.live)
     return Cost(
@@ -55,7 +55,8 @@ def cost(architecture: Architecture, height: int = 224, width: int | None = None
     )
 
 
-def _numbers(architecture: Architecture, height: int, width: int) -> NetworkNumbers:
+def network_numbers(architecture: Architecture, height: int, width: int) -> NetworkNumbers:
+    """The fields of ``architecture`` as the formulas take them, for maps of that size in pixels."""
     stages = [
         StageNumbers(
             s.dim, s.num_heads, s.msda_depth, s.global_depth, s.window_size or 0, s.mlp_hidden

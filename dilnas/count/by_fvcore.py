@@ -1,4 +1,4 @@
-"""fvcore's count of an architecture: it traces a real forward pass of the built model.
+"""fvcore's count: it traces a real forward pass; one a multiply-add, norms 2 and 5 an element.
 
 It runs on the CPU, for fvcore 0.1.5 cannot trace on torch's meta device (the meta kernels check
 sizes in Python, and a tracer hands them tensors instead of integers).
@@ -6,19 +6,15 @@ sizes in Python, and a tracer hands them tensors instead of integers).
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
 from dilnas.arch import Architecture
 from dilnas.errors import DependencyError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
-__all__ = ["UNCOUNTED", "fvcore_count", "fvcore_count_module"]
-
-UNCOUNTED = ("scaled_dot_product_attention", "einsum", "native_multi_head_attention", "dilnas::")
-"""Operators that do multiply-adds and that fvcore counts as 0: none may occur in a trace."""
+__all__ = ["fvcore_count", "fvcore_count_module", "run_fvcore"]
 
 
 def fvcore_count(
@@ -26,28 +22,54 @@ def fvcore_count(
 ) -> dict[str, int]:
     """fvcore's count by operator for one image of ``height`` x ``width`` pixels, zeros left out.
 
-    The network is built anew with random weights, so no model of the caller's is touched.
-    ``dilnas.cost.cost(architecture, height, width).by_operator`` is equal.
+    The network is built anew, so no model of the caller's is touched, and its MSDA is written as
+    matrix products. ``dilnas.cost.cost(architecture, height, width).by_operator`` is equal.
 
     Raises:
         InputError: a side that the network's strides do not divide.
         DependencyError: fvcore cannot be imported.
         RuntimeError: the trace holds an operator of which fvcore cannot see the multiply-adds.
     """
-    from dilnas.model import build_model
+    from dilnas.count.copies import sample_for
+    from dilnas.count.visible import visible_model
 
     width = height if width is None else width
     architecture.check_input(height, width)
-    model = build_model(architecture).eval()
-    return fvcore_count_module(model, (architecture.in_chans, height, width))
+    model = visible_model(architecture, "cpu")
+    return _seen(model, sample_for(model, (architecture.in_chans, height, width), "cpu"))
 
 
-def fvcore_count_module(model: nn.Module, shape: tuple[int, int, int]) -> dict[str, int]:
-    """fvcore's count by operator of ``model``, on the CPU, for one image of ``shape`` (C, H, W).
+def fvcore_count_module(model: nn.Module, shape: tuple[int, ...]) -> dict[str, int]:
+    """fvcore's count by operator of a copy of ``model`` for one input of ``shape`` (C, H, W).
 
-    Raises like ``fvcore_count``.
+    Raises:
+        InputError: the model cannot be copied.
+        DependencyError: fvcore cannot be imported.
+        RuntimeError: the trace holds an operator of which fvcore cannot see the multiply-adds.
     """
-    import torch
+    from dilnas.count.copies import copy_of, sample_for
+
+    copied = copy_of(model, "cpu")
+    return _seen(copied, sample_for(copied, shape, "cpu"))
+
+
+def _seen(model: nn.Module, sample: Tensor) -> dict[str, int]:
+    """``run_fvcore``, with an error instead of a zero for what fvcore cannot see."""
+    from dilnas.count.blind import multiplies
+
+    counts, skipped = run_fvcore(model, sample)
+    blind = [name for name in skipped if multiplies(name)]
+    if blind:
+        raise RuntimeError(f"fvcore counts 0 for {', '.join(blind)}")
+    return counts
+
+
+def run_fvcore(module: nn.Module, sample: Tensor) -> tuple[dict[str, int], dict[str, int]]:
+    """fvcore's count by operator, and how often each operator occurs that it counts as 0.
+
+    Runs ``module`` itself. Raises DependencyError where fvcore cannot be imported.
+    """
+    from dilnas.count.copies import undisturbed
 
     try:
         from fvcore.nn import FlopCountAnalysis
@@ -55,15 +77,11 @@ def fvcore_count_module(model: nn.Module, shape: tuple[int, int, int]) -> dict[s
         raise DependencyError(
             f"cannot be imported: {error}", where="fvcore", expected="pip install fvcore"
         ) from error
-    with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        analysis = FlopCountAnalysis(model, torch.zeros(1, *shape))
+    with undisturbed():
+        analysis = FlopCountAnalysis(module, sample)
         analysis.unsupported_ops_warnings(False)
         analysis.uncalled_modules_warnings(False)
         analysis.tracer_warnings("none")
         counts = analysis.by_operator()
-        skipped = analysis.unsupported_ops()
-    blind = [name for name in skipped if any(part in name for part in UNCOUNTED)]
-    if blind:
-        raise RuntimeError(f"fvcore counts 0 for {', '.join(blind)}")
-    return {name: int(count) for name, count in counts.items() if count}
+        skipped = dict(analysis.unsupported_ops())
+    return {name: int(count) for name, count in counts.items() if count}, skipped

@@ -7,12 +7,19 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["CpuUse", "affinity_cores", "available_memory_bytes", "cpu_name", "rss_high_water_bytes"]
+__all__ = [
+    "CpuUse",
+    "affinity",
+    "affinity_cores",
+    "available_memory_bytes",
+    "cpu_name",
+    "rss_high_water_bytes",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CpuUse:
-    """Counters at one moment, in seconds since some fixed start; None where not readable.
+    """Counters and settings at one moment; seconds since some fixed start; None: not readable.
 
     Attributes:
         wall_s: wall clock.
@@ -21,6 +28,13 @@ class CpuUse:
         stolen_s: CPU time that a hypervisor gave to others.
         cores: cores of the machine.
         missing: why ``busy_s`` is None.
+        waited_s: time that this process's threads were ready to run and had no core.
+        affinity: numbers of the cores that this process may run on.
+        threads: threads that the callable's library uses; None if nobody said.
+        load_1min: the system's load average over a minute, in tasks.
+        governor: what chooses the clock of core 0 ("performance", "powersave", …).
+        scaling_driver: whose governor it is ("intel_pstate", "acpi-cpufreq", …).
+        turbo: whether clocks above the nominal one are allowed.
     """
 
     wall_s: float
@@ -29,22 +43,74 @@ class CpuUse:
     stolen_s: float | None
     cores: int
     missing: str = ""
+    waited_s: float | None = None
+    affinity: tuple[int, ...] = ()
+    threads: int | None = None
+    load_1min: float | None = None
+    governor: str | None = None
+    scaling_driver: str | None = None
+    turbo: bool | None = None
 
     @classmethod
-    def now(cls, stat: Path = Path("/proc/stat")) -> CpuUse:
-        """Read the counters; ``/proc/stat`` exists on Linux only."""
+    def now(
+        cls,
+        stat: Path = Path("/proc/stat"),
+        *,
+        threads: int | None = None,
+        cpus: Path = Path("/sys/devices/system/cpu"),
+        tasks: Path = Path("/proc/self/task"),
+    ) -> CpuUse:
+        """Read them; the files exist on Linux only, and not all on every Linux."""
         wall, own, cores = time.perf_counter(), time.process_time(), os.cpu_count() or 1
+        busy: float | None = None
+        stolen: float | None = None
+        missing = ""
         try:
             words = stat.read_text().split("\n", 1)[0].split()
             # user nice system idle iowait irq softirq steal, in ticks (man 5 proc_stat)
             ticks = [int(word) / os.sysconf("SC_CLK_TCK") for word in words[1:9]]
             busy, stolen = sum(ticks[:3]) + sum(ticks[5:7]), ticks[7]
         except (OSError, ValueError, IndexError) as error:
-            return cls(
-                wall_s=wall, own_s=own, busy_s=None, stolen_s=None, cores=cores,
-                missing=f"{stat} cannot be read ({type(error).__name__})",
-            )  # fmt: skip
-        return cls(wall_s=wall, own_s=own, busy_s=busy, stolen_s=stolen, cores=cores)
+            busy, missing = None, f"{stat} cannot be read ({type(error).__name__})"
+        frequency = cpus / "cpu0" / "cpufreq"
+        return cls(
+            wall_s=wall, own_s=own, busy_s=busy, stolen_s=stolen, cores=cores, missing=missing,
+            waited_s=_waited_s(tasks),
+            affinity=affinity(),
+            threads=threads,
+            load_1min=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+            governor=_word(frequency / "scaling_governor"),
+            scaling_driver=_word(frequency / "scaling_driver"),
+            turbo=_turbo(cpus),
+        )  # fmt: skip
+
+
+def _word(path: Path) -> str | None:
+    try:
+        return path.read_text().strip() or None
+    except OSError:
+        return None
+
+
+def _turbo(cpus: Path) -> bool | None:
+    """Intel's driver says when it is off, the generic one when it is on."""
+    if (off := _word(cpus / "intel_pstate" / "no_turbo")) is not None:
+        return off == "0"
+    on = _word(cpus / "cpufreq" / "boost")
+    return None if on is None else on == "1"
+
+
+def _waited_s(tasks: Path) -> float | None:
+    """Time on a run queue, all living threads: the second number of schedstat, in nanoseconds."""
+    total, seen = 0, False
+    try:
+        for task in tasks.iterdir():
+            words = (_word(task / "schedstat") or "").split()
+            if len(words) == 3 and words[1].isdecimal():
+                total, seen = total + int(words[1]), True
+    except OSError:
+        return None
+    return total / 1e9 if seen else None
 
 
 def cpu_name() -> str:
@@ -60,11 +126,16 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine() or "unknown CPU"
 
 
-def affinity_cores() -> int:
-    """Cores that this process may run on."""
+def affinity() -> tuple[int, ...]:
+    """Numbers of the cores that this process may run on; empty where the system does not say."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        return tuple(sorted(os.sched_getaffinity(0)))
+    return ()
+
+
+def affinity_cores() -> int:
+    """Number of cores that this process may run on."""
+    return len(affinity()) or os.cpu_count() or 1
 
 
 CGROUP_MEMORY = (("memory.max", "memory.current"),

@@ -27,17 +27,19 @@ Look: TypeAlias = CpuUse | GpuReading
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Seconds of one call on an idle device.
+    """Seconds of ``calls`` calls in a row, the device idle before the first and after the last.
 
     Attributes:
         device_s: what the device worked: the sample. On a CPU the same as ``wall_s``.
         wall_s: from the start until the device was idle again, on the host's clock.
         enqueue_s: until the host had handed over the work; None where it does the work itself.
+        calls: how many calls; the seconds are of all of them.
     """
 
     device_s: float
     wall_s: float
     enqueue_s: float | None = None
+    calls: int = 1
 
 
 class Device(Protocol):
@@ -52,8 +54,8 @@ class Device(Protocol):
     def sleep(self, seconds: float) -> None:
         """Let ``seconds`` pass without work: idle draw, cool-down."""
 
-    def run(self, call: Callable[[], object]) -> Run:
-        """One call, the device idle before and after."""
+    def run(self, call: Callable[[], object], calls: int = 1) -> Run:
+        """``calls`` calls in a row, the device idle before and after."""
 
     def synchronize(self) -> None:
         """Wait until the device is idle."""
@@ -61,8 +63,14 @@ class Device(Protocol):
     def look(self) -> Look:
         """What the device tells of itself now; never raises, says what is absent instead."""
 
+    def energy_j(self) -> float | None:
+        """The device's energy counter in joules, read quickly; None where there is none."""
+
     def doubts(self, looks: Sequence[Look]) -> list[str]:
-        """Doubts from looks taken before, during and after the samples."""
+        """Doubts from looks taken before, during and after the samples.
+
+        The first of several looks may be of an idle device: its clock raises no doubt.
+        """
 
     def evidence(self, looks: Sequence[Look]) -> dict[str, Any]:
         """The looks as plain data for ``Measurement.extra``, a unit in every name."""
@@ -89,7 +97,7 @@ class NullDevice:
     def sleep(self, seconds: float) -> None:
         """Returns at once."""
 
-    def run(self, call: Callable[[], object]) -> Run:
+    def run(self, call: Callable[[], object], calls: int = 1) -> Run:
         """Raises DeviceError with the reason."""
         self._refuse()
 
@@ -99,6 +107,10 @@ class NullDevice:
     def look(self) -> Look:
         """A reading that is absent, with the reason."""
         return GpuReading(absent=self.why)
+
+    def energy_j(self) -> float | None:
+        """There is no counter."""
+        return None
 
     def doubts(self, looks: Sequence[Look]) -> list[str]:
         """That nothing is known, and why."""

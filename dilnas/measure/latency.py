@@ -51,25 +51,33 @@ def measure_latency(
     """
     found = open_device(workload.device) if device is None else device
     runs: list[Run] = []
-    looks: list[Look] = [found.look()]
+    looks: list[tuple[int, Look]] = [(0, found.look())]
+    """Each with the number of runs before it."""
     looked_at = found.clock()
 
     def once() -> float:
         nonlocal looked_at
         runs.append(found.run(call))
         if found.clock() - looked_at > _LOOK_EVERY_S:
-            looks.append(found.look())
+            looks.append((len(runs), found.look()))
             looked_at = found.clock()
         return runs[-1].device_s
 
     sampled = collect(once, protocol, clock=found.clock, on_progress=on_progress)
-    looks.append(found.look())
-    kept = runs[-len(sampled.samples) :]
-    doubts = sample_doubts(sampled, protocol)
-    extra, launch = _enqueued(kept)
-    return _measurement(
-        sampled, doubts + launch + found.doubts(looks), {**extra, **found.evidence(looks)}
-    )
+    looks.append((len(runs), found.look()))
+    warm = len(runs) - len(sampled.samples)
+    seen = _from_sampling(looks, warm)
+    interval = median_interval(sampled.samples)
+    extra, launch = _enqueued(runs[warm:])
+    doubts = sample_doubts(sampled, protocol, interval) + launch + found.doubts(seen)
+    return _measurement(sampled, interval, doubts, {**extra, **found.evidence(seen)})
+
+
+def _from_sampling(looks: list[tuple[int, Look]], warm: int) -> list[Look]:
+    """The last look within the ``warm`` runs of warm-up and all after: a clock that still rose
+    while warming up is no doubt."""
+    before = max(i for i, (runs, _) in enumerate(looks) if runs <= warm)
+    return [look for _, look in looks[before:]]
 
 
 def _enqueued(runs: list[Run]) -> tuple[dict[str, Any], list[str]]:
@@ -86,8 +94,10 @@ def _enqueued(runs: list[Run]) -> tuple[dict[str, Any], list[str]]:
     return extra, launch_doubts(device, enqueue)
 
 
-def _measurement(sampled: Sampled, doubts: list[str], extra: dict[str, Any]) -> Measurement:
-    low, high = median_interval(sampled.samples)
+def _measurement(
+    sampled: Sampled, interval: tuple[float, float], doubts: list[str], extra: dict[str, Any]
+) -> Measurement:
+    low, high = interval
     return Measurement(
         quantity="latency_s",
         samples=sampled.samples,
@@ -97,7 +107,7 @@ def _measurement(sampled: Sampled, doubts: list[str], extra: dict[str, Any]) -> 
             "median_low_s": low,
             "median_high_s": high,
             "interval_coverage": 0.95,
-            "interval_method": "moving-block bootstrap",
+            "interval_method": "moving-block bootstrap, at least the t interval of 8 blocks",
             "stopped_by": sampled.stopped_by,
             **extra,
         },

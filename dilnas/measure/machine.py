@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from dilnas import __version__
 from dilnas.errors import DeviceError
-from dilnas.measure.cpu import affinity_cores, cpu_name
+from dilnas.measure.cpu import CpuUse, affinity_cores, cpu_name
 from dilnas.measure.nvml import Gpu
 from dilnas.records import Environment, Workload
 
@@ -51,12 +52,16 @@ def gpu_of(device: torch.device) -> Gpu:
     """NVML's view of a CUDA device, matched by UUID."""
     import torch
 
-    return Gpu.of(str(torch.cuda.get_device_properties(device).uuid))
+    # "ffc79498-8ff3-…", without NVML's prefix; a torch built for ROCm may have none.
+    uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)
+    return Gpu(absent="torch tells no UUID of this GPU") if uuid is None else Gpu.of(str(uuid))
 
 
 def environment(device: str) -> Environment:
     """Where a measurement on ``device`` ("cpu", "cuda", "cuda:N") is made."""
     import torch
+
+    from dilnas.ops import ENVIRONMENT_VARIABLE
 
     facts = _cuda_facts(torch.device(device)) if device.startswith("cuda") else _cpu_facts()
     name = facts.pop("name")
@@ -65,9 +70,9 @@ def environment(device: str) -> Environment:
         platform=platform.platform(),
         python=platform.python_version(),
         torch=str(torch.__version__),
-        dilnas=_version("dilnas"),
+        dilnas=__version__,
         threads=torch.get_num_threads(),
-        facts=facts,
+        facts={**facts, "msda_backend": os.environ.get(ENVIRONMENT_VARIABLE) or "auto"},
     )
 
 
@@ -82,24 +87,30 @@ def _cpu_facts() -> dict[str, Any]:
     import torch
 
     onednn: Any = torch.backends.mkldnn
-    facts: dict[str, Any] = {
+    now = CpuUse.now()
+    return {
         "name": cpu_name(),
-        "cores": os.cpu_count(),
+        "cores": now.cores,
         "affinity_cores": affinity_cores(),
+        "affinity": list(now.affinity),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "onednn": onednn.is_available(),
-        "clock": "not fixed; the governor is not read",
+        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", "default"),
+        "clock": "not fixed",
+        "governor": now.governor or "not readable",
+        "scaling_driver": now.scaling_driver,
+        "turbo": now.turbo,
+        "load_average_1min": now.load_1min,
     }
-    if hasattr(os, "getloadavg"):
-        facts["load_average_1min"] = os.getloadavg()[0]
-    return facts
 
 
 def _cuda_facts(device: torch.device) -> dict[str, Any]:
+    """Called within ``settings``, so that the precisions are those of the measurement."""
     import torch
 
-    props = torch.cuda.get_device_properties(device)
+    props: Any = torch.cuda.get_device_properties(device)
     cudnn: Any = torch.backends.cudnn
+    matmul: Any = torch.backends.cuda.matmul
     gpu = gpu_of(device)
     reading = gpu.read()
     return {
@@ -107,16 +118,24 @@ def _cuda_facts(device: torch.device) -> dict[str, Any]:
         "compute_capability": f"{props.major}.{props.minor}",
         "multiprocessors": props.multi_processor_count,
         "memory_bytes": props.total_memory,
+        "l2_bytes": getattr(props, "L2_cache_size", None),
         "cuda": torch.version.cuda,
         "cudnn": cudnn.version(),
+        "cudnn_benchmark": cudnn.benchmark,
+        "matmul_fp32_precision": matmul.fp32_precision,
+        "conv_fp32_precision": cudnn.conv.fp32_precision,
         "triton": _version("triton"),
         "driver": gpu.driver(),
         "base_clock_mhz": reading.base_clock_mhz,
+        "base_clock_kind": reading.base_clock_kind,
         "sm_clock_mhz": reading.sm_clock_mhz,
         "temperature_c": reading.temperature_c,
+        "slowdown_temperature_c": reading.slowdown_temperature_c,
         "power_limit_w": reading.power_limit_w,
+        "default_power_limit_w": reading.default_power_limit_w,
         "mig": reading.mig,
         "cpu": cpu_name(),
+        "affinity_cores": affinity_cores(),
         "nvml": reading.absent or "read",
         "nvml_missing": list(reading.missing),
     }
@@ -124,7 +143,11 @@ def _cuda_facts(device: torch.device) -> dict[str, Any]:
 
 @contextmanager
 def settings(workload: Workload) -> Iterator[None]:
-    """Threads and TF32 as the workload says, inside the block only; then as they were."""
+    """Threads and TF32 as the workload says, inside the block only; then as they were.
+
+    cuDNN's own search for the fastest algorithm (``cudnn.benchmark``) is left as it was found: off
+    unless the caller has turned it on. ``environment`` records which.
+    """
     import torch
 
     threads = torch.get_num_threads()

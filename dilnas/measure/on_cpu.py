@@ -1,4 +1,4 @@
-"""The CPU as a measured device: wall time of a call, ``/proc/stat`` as evidence."""
+"""The CPU as a measured device: wall time of a call, what Linux counts as evidence."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dilnas.measure.device import Look, Run
 from dilnas.measure.doubts import cpu_doubts
 from dilnas.records import Environment
 
-__all__ = ["CpuDevice"]
+__all__ = ["CpuDevice", "cpu_evidence"]
 
 
 class CpuDevice:
@@ -30,43 +30,64 @@ class CpuDevice:
         """Sleep really."""
         time.sleep(seconds)
 
-    def run(self, call: Callable[[], object]) -> Run:
-        """One call between two readings of the clock."""
+    def run(self, call: Callable[[], object], calls: int = 1) -> Run:
+        """The calls between two readings of the clock, and nothing else between them."""
+        if calls == 1:  # no loop: it is the case that is timed
+            begin = self._clock()
+            call()
+            seconds = self._clock() - begin
+            return Run(seconds, seconds)
         begin = self._clock()
-        call()
+        for _ in range(calls):
+            call()
         seconds = self._clock() - begin
-        return Run(seconds, seconds)
+        return Run(seconds, seconds, None, calls)
 
     def synchronize(self) -> None:
         """A CPU is idle when the call has returned."""
 
     def look(self) -> Look:
-        """CPU time of this process and of everything else."""
-        return CpuUse.now()
+        """CPU time of this process and of everything else, and how many threads torch uses."""
+        import torch
+
+        return CpuUse.now(threads=torch.get_num_threads())
+
+    def energy_j(self) -> float | None:
+        """None: no counter that a user may read everywhere."""
+        return None
 
     def doubts(self, looks: Sequence[Look]) -> list[str]:
-        """Other load and stolen time between the first look and the last."""
-        first, last = looks[0], looks[-1]
-        if not (isinstance(first, CpuUse) and isinstance(last, CpuUse)):
-            return []
-        return cpu_doubts(first, last)
+        """Other load, waiting and stolen time between the first look and the last."""
+        uses = [look for look in looks if isinstance(look, CpuUse)]
+        return cpu_doubts(uses[0], uses[-1]) if uses else []
 
     def evidence(self, looks: Sequence[Look]) -> dict[str, Any]:
-        """Share of the cores that this process and others used meanwhile."""
-        first, last = looks[0], looks[-1]
-        if not (isinstance(first, CpuUse) and isinstance(last, CpuUse)):
-            return {}
-        wall = last.wall_s - first.wall_s
-        if wall <= 0 or first.busy_s is None or last.busy_s is None:
-            return {"own_cores": None, "other_cores": None}
-        own = (last.own_s - first.own_s) / wall
-        return {
-            "own_cores": round(own, 3),
-            "other_cores": round(max((last.busy_s - first.busy_s) / wall - own, 0.0), 3),
-        }
+        """Cores that this process and others used meanwhile, and how long its threads waited."""
+        return cpu_evidence([look for look in looks if isinstance(look, CpuUse)])
 
     def environment(self) -> Environment:
         """This machine's processor."""
         from dilnas.measure.machine import environment
 
         return environment(self.name)
+
+
+def cpu_evidence(looks: Sequence[CpuUse]) -> dict[str, Any]:
+    """Between the first look and the last; None where the system does not tell."""
+    if not looks:
+        return {}
+    first, last = looks[0], looks[-1]
+    wall = last.wall_s - first.wall_s
+    out: dict[str, Any] = {
+        "own_cores": None,
+        "other_cores": None,
+        "waited_s": None,
+        "load_average_1min": last.load_1min,
+    }
+    if first.waited_s is not None and last.waited_s is not None:
+        out["waited_s"] = round(max(last.waited_s - first.waited_s, 0.0), 4)
+    if wall > 0 and first.busy_s is not None and last.busy_s is not None:
+        own = (last.own_s - first.own_s) / wall
+        out["own_cores"] = round(own, 3)
+        out["other_cores"] = round(max((last.busy_s - first.busy_s) / wall - own, 0.0), 3)
+    return out

@@ -8,6 +8,12 @@
     windows of runs agree within      target_rse; at most max_samples or max_s,
     steady_within, or max_warmup_s    whichever comes first
 
+What else runs on a machine comes in bursts of seconds, so that neighbouring samples are alike and
+an error computed as if they were independent is too small: two short measurements then disagree by
+more than either admits. Here the error is the larger of that one and of the one that the medians
+of eight successive blocks show; sampling that has seen a burst goes on. A state that lasts longer
+than the sampling leaves no trace in the samples: only what the device tells can show it.
+
 Nothing here knows what is run or which clock tells the time, so that every rule is tested with a
 clock that does not tick by itself. No torch, no numpy.
 """
@@ -23,7 +29,15 @@ from dataclasses import dataclass, replace
 
 from dilnas.errors import InputError
 
-__all__ = ["Progress", "Protocol", "Sampled", "collect", "median_interval", "median_rse"]
+__all__ = [
+    "Progress",
+    "Protocol",
+    "Sampled",
+    "block_interval",
+    "collect",
+    "median_interval",
+    "median_rse",
+]
 
 Progress = Callable[[str, float], None]
 """Called between runs, never within one, with what is being done and the share done (0..1)."""
@@ -33,6 +47,14 @@ _WINDOW = 3
 
 _Z95 = 1.959964
 """Standard normal quantile of a two-sided 95 % interval."""
+
+_BLOCKS = 8
+_T95 = 2.364624
+"""Successive blocks of samples, and Student's two-sided 95 % quantile of one fewer."""
+
+_CHECK_GROWTH = 1.1
+"""Precision is looked at when there are so many times more samples than at the last look: looking
+at every sample would stop at the first lucky one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +68,7 @@ class Protocol:
         steady_within: largest relative difference of two successive windows that is steady.
         min_samples: fewest samples, unless ``max_s`` is reached before.
         max_samples: most samples.
-        min_s: shortest sampling.
+        min_s: shortest sampling, unless ``max_samples`` or ``max_s`` is reached before.
         max_s: longest sampling; a run that has begun is finished.
         target_rse: relative standard error of the median at which it is known well enough.
     """
@@ -57,7 +79,7 @@ class Protocol:
     steady_within: float = 0.05
     min_samples: int = 20
     max_samples: int = 1000
-    min_s: float = 0.5
+    min_s: float = 3.0
     max_s: float = 15.0
     target_rse: float = 0.005
 
@@ -111,11 +133,13 @@ def collect(
     """Run ``once`` by the protocol. ``once`` does one run and returns its seconds."""
     warmup, steady = _warm_up(once, protocol, clock, on_progress)
     samples: list[float] = []
-    start = clock()
+    start, check_at = clock(), 0.0
     while True:
         samples.append(once())
         elapsed = clock() - start
-        stopped_by = _stop(samples, elapsed, protocol)
+        stopped_by = _stop(samples, elapsed, protocol, check=len(samples) >= check_at)
+        if len(samples) >= max(check_at, protocol.min_samples):
+            check_at = len(samples) * _CHECK_GROWTH
         if on_progress is not None:
             share = max(len(samples) / protocol.max_samples, elapsed / protocol.max_s)
             on_progress(f"sample {len(samples)}", 1.0 if stopped_by else min(share, 1.0))
@@ -156,10 +180,10 @@ def _steady(times: Sequence[float], within: float) -> bool:
     return abs(now - before) <= within * before
 
 
-def _stop(samples: Sequence[float], elapsed: float, protocol: Protocol) -> str:
+def _stop(samples: Sequence[float], elapsed: float, protocol: Protocol, *, check: bool) -> str:
     """Why to stop now; empty to go on."""
     enough = len(samples) >= protocol.min_samples and elapsed >= protocol.min_s
-    if enough and median_rse(samples) <= protocol.target_rse:
+    if enough and check and median_rse(samples) <= protocol.target_rse:
         return "precision"
     if len(samples) >= protocol.max_samples:
         return "count"
@@ -167,11 +191,11 @@ def _stop(samples: Sequence[float], elapsed: float, protocol: Protocol) -> str:
 
 
 def median_rse(samples: Sequence[float]) -> float:
-    """Relative standard error of the median, from order statistics; inf below six samples.
+    """Relative standard error of the median; inf below six samples.
 
-    The 95 % interval of a median without any assumption on the distribution lies between the
-    order statistics n/2 ± 0.98 √n; a normal one would be 1.96 standard errors to each side. Spikes,
-    which ruin the standard error of a mean, do not move it. Assumes independent samples.
+    Half the wider of two 95 % intervals, over 1.96. The first lies between the order statistics
+    n/2 ± 0.98 √n: it holds for any distribution, spikes do not move it, and it takes samples to be
+    independent. The second is that of the medians of successive blocks (``block_interval``).
     """
     n = len(samples)
     if n < 6:
@@ -180,17 +204,39 @@ def median_rse(samples: Sequence[float]) -> float:
     reach = _Z95 / 2 * math.sqrt(n)
     low = max(math.floor(n / 2 - reach), 0)
     high = min(math.ceil(n / 2 + reach), n - 1)
+    widest = ordered[high] - ordered[low]
+    if (blocks := block_interval(samples)) is not None:
+        widest = max(widest, blocks[1] - blocks[0])
     median = statistics.median(ordered)
-    return (ordered[high] - ordered[low]) / (2 * _Z95 * median) if median > 0 else math.inf
+    return widest / (2 * _Z95 * median) if median > 0 else math.inf
+
+
+def block_interval(samples: Sequence[float]) -> tuple[float, float] | None:
+    """95 % interval of the median from the medians of eight successive blocks, by Student's t.
+
+    The method of batch means with medians: what lasts longer than a sample, a burst of other load
+    or a slower clock, makes blocks differ. None below two samples a block.
+    """
+    n = len(samples)
+    if n < 2 * _BLOCKS:
+        return None
+    medians = [
+        statistics.median(samples[i * n // _BLOCKS : (i + 1) * n // _BLOCKS])
+        for i in range(_BLOCKS)
+    ]
+    half = _T95 * statistics.stdev(medians) / math.sqrt(_BLOCKS)
+    middle = statistics.median(samples)
+    return middle - half, middle + half
 
 
 def median_interval(
-    samples: Sequence[float], *, coverage: float = 0.95, resamples: int = 1000, seed: int = 0
+    samples: Sequence[float], *, resamples: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
-    """Interval of the median by moving-block bootstrap, in the samples' unit.
+    """95 % interval of the median, in the samples' unit, within their range.
 
-    Blocks of n^(1/3) neighbours are drawn (Künsch 1989), because successive runs on a drifting
-    clock are not independent. The same samples always give the same interval.
+    By moving-block bootstrap, widened to ``block_interval`` where that is wider. Blocks of n^(1/3)
+    neighbours are drawn (Künsch 1989), because successive runs on a drifting clock are not
+    independent. The same samples always give the same interval.
     """
     n = len(samples)
     if n == 0:
@@ -205,6 +251,8 @@ def median_interval(
             drawn.extend(samples[begin : begin + length])
         medians.append(statistics.median(drawn[:n]))
     medians.sort()
-    tail = (1 - coverage) / 2
     last = resamples - 1
-    return medians[math.floor(tail * last)], medians[math.ceil((1 - tail) * last)]
+    low, high = medians[math.floor(0.025 * last)], medians[math.ceil(0.975 * last)]
+    if (blocks := block_interval(samples)) is not None:
+        low, high = min(low, blocks[0]), max(high, blocks[1])
+    return max(low, min(samples)), min(high, max(samples))

@@ -1,176 +1,191 @@
-"""A Workload checked and made runnable: model and input on the device, one call ready to time."""
+"""A Workload made runnable: model and input on the device, one call ready to time."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dilnas.arch import Architecture
-from dilnas.errors import DeviceError, InputError
-from dilnas.measure.cpu import available_memory_bytes
+from dilnas.errors import InputError
+from dilnas.measure.limits import (
+    COMPILES,
+    DTYPES,
+    MODES,
+    check_device,
+    check_workload,
+    fits,
+    memory_need,
+    release,
+)
 from dilnas.records import Cost, Workload
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["DTYPES", "MODES", "Runnable", "check_workload", "fits", "memory_need", "prepare"]
-
-DTYPES = ("fp32", "tf32", "fp16", "bf16")
-MODES = ("inference", "train")
-MAX_BATCH = 1 << 20
-FREE_SHARE = 0.9
-"""Share of the free memory that a batch may need: kernels' scratch space comes on top."""
-
-
-def check_workload(workload: Workload) -> None:
-    """Raise InputError for what no device can run; touches none."""
-    for where, value, low, high in (
-        ("--batch-size", workload.batch_size, 1, MAX_BATCH),
-        ("--threads", workload.threads, 0, 4096),
-    ):
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise InputError("out of range", where=where, expected=f"{low}..{high}", got=value)
-    for where, given, choices in (
-        ("--dtype", workload.dtype, DTYPES),
-        ("--mode", workload.mode, MODES),
-    ):
-        if given not in choices:
-            raise InputError("unknown choice", where=where, expected=" | ".join(choices), got=given)
+__all__ = [
+    "COMPILES",
+    "DTYPES",
+    "MODES",
+    "Runnable",
+    "check_device",
+    "check_workload",
+    "fits",
+    "memory_need",
+    "prepare",
+    "prepare_module",
+    "release",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runnable:
-    """``call`` does one batch; ``resident`` are the weights, buffers and input it works on."""
+    """One batch, ready to be timed; it has run once, so that compiling is over.
+
+    Attributes:
+        call: does one batch.
+        resident: weights, buffers and, last, the images that it works on.
+        parameters: parameters of the model, counted on it.
+        extra: readings of getting ready: ``compile_s`` (seconds of the first call, which
+            compiles) or ``capture_s`` (seconds until the CUDA graph was captured).
+    """
 
     call: Callable[[], Any]
     resident: tuple[torch.Tensor, ...]
+    parameters: int = 0
+    extra: dict[str, float] = field(default_factory=dict)
 
 
 def prepare(architecture: Architecture, workload: Workload, cost: Cost) -> Runnable:
-    """Build the model and a batch of random images on the device.
+    """Build the model and a batch of random images on the device; see ``prepare_module``.
 
-    fp16 and bf16: for inference weights and images are cast; for training weights stay fp32 and
-    autocast casts the operators. Training is forward and backward, without an optimiser step.
-    Weights are random and the caller's random state is left alone. Raises DeviceError where the
-    device cannot do it or it does not fit.
+    Raises DeviceError before anything is built where a CPU has not the memory for it.
+    """
+    from dilnas.model import build_model
+
+    check_device(workload, cost)
+    return prepare_module(lambda: build_model(architecture), architecture.in_chans, workload)
+
+
+def prepare_module(
+    build: Callable[[], torch.nn.Module], in_chans: int, workload: Workload
+) -> Runnable:
+    """Put the module that ``build()`` returns and a batch of random images on the device.
+
+    The batch is (batch_size, in_chans, height, width), normal. fp16 and bf16: for inference
+    weights and images are cast; for training weights stay fp32 and autocast casts the operators.
+    Training is forward and backward, without an optimiser step. ``channels_last`` is the memory
+    format of images and 4-d weights. Random numbers come from seed 0 and the caller's random state
+    is left alone. What ``build`` raises passes through. Raises DeviceError where the device cannot
+    do it, it does not fit or does not compile, InputError for a model that does not return one
+    tensor.
     """
     import torch
 
-    from dilnas.model import build_model
-
-    _check_device(workload, cost)
+    check_device(workload)
     device, train = torch.device(workload.device), workload.mode == "train"
     half = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(workload.dtype)
-    shape = (workload.batch_size, architecture.in_chans, workload.height, workload.width)
-    with fits(workload):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            model = build_model(architecture)
-            images = torch.randn(shape)
-        model.train(train).to(device)
-        images = images.to(device)
-        if half is not None and not train:
-            model.to(half)
-            images = images.to(half)
-    call = _training_step(model, images, half) if train else _inference(model, images)
-    resident = (*model.parameters(), *model.buffers(), images)
-    return Runnable(call=call, resident=resident)
+    with fits(workload), _left_alone(device):
+        model = build()
+        images = torch.randn((workload.batch_size, in_chans, workload.height, workload.width))
+        layout = torch.channels_last if workload.channels_last else torch.contiguous_format
+        cast = None if half is None or train else half
+        model = model.train(train).to(device=device, dtype=cast)
+        images = images.to(device=device, dtype=cast, memory_format=layout)
+        if workload.channels_last:
+            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        call, extra = _ready(model, images, workload, half)
+    return Runnable(
+        call=call,
+        resident=(*model.parameters(), *model.buffers(), images),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        extra=extra,
+    )
 
 
-def memory_need(workload: Workload, cost: Cost) -> int:
-    """Bytes that tensors will hold on a CPU, about.
+@contextmanager
+def _left_alone(device: torch.device) -> Iterator[None]:
+    """Seed 0 inside, the caller's random state afterwards; gradients as torch starts with them."""
+    import torch
 
-    Inference: the closed form, which equals the measured peak. Training: fp32 weights and
-    gradients, and everything that operators write, since the backward pass needs most of it
-    (measured on Tiny and Base at batches of 1 to 8: 0.6 to 0.9 of that, 0.4 under bf16).
-    """
-    width = 2 if workload.dtype in ("fp16", "bf16") else 4
-    if workload.mode == "inference":
-        return cost.memory_bytes(workload.batch_size, width)
-    return 2 * cost.weight_bytes() + workload.batch_size * cost.activation_bytes(width)
+    where = [_index(device)] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=where), torch.inference_mode(False), torch.enable_grad():
+        # Not torch.manual_seed: that would seed all GPUs, and only this one's state is kept.
+        torch.default_generator.manual_seed(0)
+        yield
 
 
-def _inference(model: torch.nn.Module, images: torch.Tensor) -> Callable[[], Any]:
+def _ready(
+    model: torch.nn.Module, images: torch.Tensor, workload: Workload, half: torch.dtype | None
+) -> tuple[Callable[[], Any], dict[str, float]]:
+    """The call, run once and, if so asked, compiled or captured."""
+    from dilnas.measure.compiled import captured, compiled, compiling
+
+    train, compile_it = workload.mode == "train", workload.compile == "compile"
+    forward = compiled(model) if compile_it else model
+    call = _training_step(model, forward, images, half) if train else _inference(forward, images)
+    begin = time.perf_counter()
+    with compiling() if compile_it else nullcontext():
+        out = call()
+        _synchronize(images.device)
+    seconds = time.perf_counter() - begin
+    if not train:
+        one_tensor(out)
+    del out
+    if workload.compile == "graph":
+        return captured(call, images.device)
+    return call, {"compile_s": seconds} if compile_it else {}
+
+
+def _inference(forward: Callable[[torch.Tensor], Any], images: torch.Tensor) -> Callable[[], Any]:
     import torch
 
     def call() -> Any:
         with torch.inference_mode():
-            return model(images)
+            return forward(images)
 
     return call
 
 
 def _training_step(
-    model: torch.nn.Module, images: torch.Tensor, half: torch.dtype | None
+    model: torch.nn.Module,
+    forward: Callable[[torch.Tensor], Any],
+    images: torch.Tensor,
+    half: torch.dtype | None,
 ) -> Callable[[], Any]:
     import torch
 
     def call() -> Any:
         model.zero_grad(set_to_none=True)
-        with torch.autocast(images.device.type, half) if half is not None else nullcontext():
-            out = model(images)
-        # Any scalar of the output will do: the loss is 0.01 % of the work.
-        return out.float().square().mean().backward()
+        with torch.enable_grad():
+            with torch.autocast(images.device.type, half) if half is not None else nullcontext():
+                out = one_tensor(forward(images))
+            # Any scalar of the output will do: the loss is 0.01 % of the work.
+            loss: Any = out.float().square().mean()
+            return loss.backward()
 
     return call
 
 
-def _check_device(workload: Workload, cost: Cost) -> None:
+def one_tensor(out: object) -> torch.Tensor:
+    """``out`` if it is a tensor; InputError for a tuple, a dict or anything else."""
     import torch
 
-    if not workload.device.startswith("cuda"):
-        if workload.dtype == "tf32":
-            raise DeviceError(
-                "tf32 exists on CUDA devices only", where="--dtype", got="tf32 on cpu"
-            )
-        # Refused here, because Linux kills a process that asks for too much instead of telling it.
-        needed, free = memory_need(workload, cost), available_memory_bytes()
-        if free is not None and needed > FREE_SHARE * free:
-            size = f"{workload.batch_size} x {workload.height} x {workload.width}"
-            raise DeviceError(
-                f"does not fit into memory: {size} images in {workload.dtype} ({workload.mode})",
-                where="--batch-size or --img-size",
-                expected=f"at most {FREE_SHARE * free / 1e9:.1f} GB",
-                got=f"about {needed / 1e9:.1f} GB",
-            )  # fmt: skip
-        return
-    major = torch.cuda.get_device_properties(workload.device).major
-    if workload.dtype in ("tf32", "bf16") and major < 8:
-        raise DeviceError(
-            f"{workload.dtype} needs compute capability 8.0 or later",
-            where="--dtype", got=f"{major}.x",
-        )  # fmt: skip
+    if not isinstance(out, torch.Tensor):
+        raise InputError("a model must return one tensor", got=f"a {type(out).__name__}")
+    return out
 
 
-@contextmanager
-def fits(workload: Workload) -> Iterator[None]:
-    """Turn out-of-memory and missing half-precision kernels into one clear DeviceError."""
+def _index(device: torch.device) -> int:
     import torch
 
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        torch.cuda.empty_cache()
-        raise _does_not_fit(workload) from error
-    except RuntimeError as error:
-        text = str(error)
-        if "can't allocate memory" in text or "not enough memory" in text:
-            raise _does_not_fit(workload) from error
-        if "not implemented for" in text and workload.dtype in ("fp16", "bf16"):
-            raise DeviceError(
-                f"an operator has no {workload.dtype} kernel on this device: {text}",
-                where="--dtype", expected="fp32", got=workload.dtype,
-            ) from error  # fmt: skip
-        raise
+    return torch.cuda.current_device() if device.index is None else device.index
 
 
-def _does_not_fit(workload: Workload) -> DeviceError:
-    size = f"{workload.batch_size} x {workload.height} x {workload.width}"
-    return DeviceError(
-        f"out of memory on {workload.device}: {size} in {workload.dtype} ({workload.mode})"
-        " does not fit",
-        where="--batch-size",
-        got=workload.batch_size,
-    )
+def _synchronize(device: torch.device) -> None:
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

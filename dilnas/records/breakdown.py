@@ -30,12 +30,14 @@ class BreakdownRow:
         macs: exact multiply-adds of one batch.
         moved_bytes: exact bytes that its operators must read and write for one batch, once each:
             inputs, outputs and weights, no cache.
+        copy_s: seconds of ``time_s`` spent in layout copies: copying moves bytes that need not.
     """
 
     name: str
     time_s: float
     macs: int
     moved_bytes: int
+    copy_s: float = 0.0
 
     @property
     def macs_per_byte(self) -> float:

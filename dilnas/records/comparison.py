@@ -39,9 +39,10 @@ class Verdict:
     """``name`` against ``baseline``: time ratio with its interval beside the noise floor.
 
     Attributes:
-        ratio: median over the rounds of time(name) / time(baseline); above 1 is slower.
-        low, high: 95 % interval of the ratio.
-        noise_low, noise_high: 95 % interval of the same ratio of the baseline against itself.
+        ratio: median over the rounds of time(name) / time(baseline), dimensionless; above 1 is
+            slower.
+        low, high: 95 % interval of the ratio, dimensionless.
+        noise_low, noise_high: the same, dimensionless, of the baseline against itself.
         verdict: FASTER, SLOWER, SAME or AMBIGUOUS.
         why: the rule that gave the verdict, as a sentence.
     """

@@ -14,9 +14,15 @@ OPERATORS = ("conv", "linear", "matmul", "batch_norm", "layer_norm")
 class CostRow:
     """Exact cost of one part (stem, a block, a downsampling layer, the head) for one image.
 
-    ``operators`` counts multiply-adds of conv, linear and matmul and fvcore's norm terms of
-    batch_norm and layer_norm. ``activation_elements`` is the number of elements that the part's
-    operators write in an eager forward pass; ``height`` and ``width`` are those of its output.
+    Attributes:
+        name: of the part in the model.
+        kind: stem, block, downsample, head, ….
+        stage: index of its stage, None for stem and head.
+        height, width: of its output, in pixels of the map.
+        params: trainable parameters.
+        operators: counts by operator: multiply-adds of conv, linear and matmul, fvcore's norm
+            terms of batch_norm and layer_norm.
+        activation_elements: elements that its operators write in an eager forward pass.
     """
 
     name: str
@@ -41,10 +47,13 @@ class CostRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """Exact cost of a network for one image of ``height`` x ``width``.
+    """Exact cost of a network for one image.
 
-    The rows sum to every total. ``peak_activation_elements`` is the largest number of activation
-    elements alive at once in an eager inference pass.
+    Attributes:
+        height, width: of the image, in pixels.
+        rows: the parts of the network; they sum to every total.
+        peak_activation_elements: largest number of activation elements alive at once in an eager
+            inference pass.
     """
 
     height: int

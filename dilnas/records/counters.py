@@ -11,8 +11,13 @@ __all__ = ["CounterReport", "CounterRow"]
 class CounterRow:
     """One operator of one image: what the counter and the closed form say, in the counter's unit.
 
-    ``explained`` is the difference that the counter's convention makes, ``why`` says it in words;
-    ``counted - closed_form - explained`` is the residual.
+    Attributes:
+        operator: its name.
+        counted: what the counter says, in its unit.
+        closed_form: what the closed form says, in the counter's unit.
+        explained: the difference that the counter's convention makes, in its unit;
+            ``counted - closed_form - explained`` is the residual.
+        why: the convention in words.
     """
 
     operator: str
@@ -38,7 +43,8 @@ class CounterReport:
         rows: by operator; they sum to the counter's total.
         blind_to: what the counter does not see in the model as a user would hand it over, a
             sentence each; the rows were taken with those operators written so that it sees them.
-        unguarded_total: what the counter says of that model without such care, None if not run.
+        unguarded_total: the total, in the counter's unit, of that model without such care; None if
+            not run.
     """
 
     counter: str

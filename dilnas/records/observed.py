@@ -15,7 +15,7 @@ class Measurement:
 
     Attributes:
         quantity: what was sampled ("latency_s": seconds for one batch).
-        samples: the raw values, in the order taken, warm-up left out.
+        samples: the raw values in the quantity's unit, in the order taken, warm-up left out.
         warmup: number of runs before the first sample.
         doubts: what makes the samples doubtful, a sentence each; empty if nothing is known.
         extra: other readings of the same run by name, with the unit in the name

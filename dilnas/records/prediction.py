@@ -9,9 +9,15 @@ __all__ = ["Prediction"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """A model's estimate: value and interval [low, high] at ``coverage``, held-out error beside.
+    """A model's estimate with its interval.
 
-    ``quantity`` names the unit ("latency_s").
+    Attributes:
+        quantity: what is estimated, the unit in its name ("latency_s": seconds for one batch).
+        value: the estimate, in the unit of the quantity.
+        low, high: ends of the interval, in the unit of the quantity.
+        coverage: probability that the interval is made to have, 0 to 1.
+        held_out_error: mean relative error on architectures held out, dimensionless.
+        source: what estimated it.
     """
 
     quantity: str

@@ -38,6 +38,10 @@ class Profile:
     missing: dict[str, str] | None = None
     notes: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        if not self.missing:  # one way to say that nothing is
+            object.__setattr__(self, "missing", None)
+
     @property
     def doubts(self) -> tuple[str, ...]:
         """What makes any part of it doubtful, a sentence each, the quantity named."""

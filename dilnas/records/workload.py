@@ -12,8 +12,15 @@ __all__ = ["Environment", "Workload"]
 class Workload:
     """What is run: one batch of images through a network.
 
-    ``dtype``: fp32, tf32, fp16 or bf16. ``mode``: inference or train (forward + backward).
-    ``compile``: eager, compile or graph. ``threads``: CPU threads of torch, 0 as found.
+    Attributes:
+        batch_size: images in a batch.
+        height, width: of an image, in pixels.
+        dtype: fp32 (TF32 off), tf32, fp16 or bf16.
+        device: torch's name of it: cpu, cuda, cuda:1; "none" where only the cost was counted.
+        mode: inference, or train: forward and backward.
+        compile: eager, compile (``torch.compile``) or graph (CUDA graph).
+        channels_last: whether images and weights are in channels-last layout.
+        threads: CPU threads that torch was told to use; 0 as found.
     """
 
     batch_size: int = 1
@@ -31,7 +38,9 @@ class Workload:
 class Environment:
     """Where a measurement was made: enough to say why two of them differ.
 
-    ``facts`` are the device's own readings by name (clock_mhz, temperature_c, driver, …).
+    ``facts`` are the device's own readings and the settings in force by name, units in the names
+    (sm_clock_mhz, temperature_c, memory_bytes; driver, affinity, TF32, …). ``threads`` are the CPU
+    threads that torch had.
     """
 
     device_name: str

@@ -7,7 +7,15 @@ from typing import Any
 from dilnas.arch import Architecture
 from dilnas.records import OPERATORS, Cost, CostRow, Profile
 
-__all__ = ["latency_row", "operator_rows", "profile_row", "stage_rows"]
+__all__ = [
+    "RUN_NAMES",
+    "latency_row",
+    "operator_rows",
+    "peak_memory_bytes",
+    "profile_row",
+    "run_words",
+    "stage_rows",
+]
 
 
 def stage_rows(cost: Cost, architecture: Architecture) -> list[dict[str, Any]]:
@@ -59,16 +67,31 @@ def latency_row(profile: Profile) -> dict[str, Any] | None:
         "median_ms": m.median * 1e3,
         "median_low_ms": _milli(m.extra.get("median_low_s")),
         "median_high_ms": _milli(m.extra.get("median_high_s")),
+        "p5_ms": m.percentile(5) * 1e3,
         "p95_ms": m.percentile(95) * 1e3,
+        "p99_ms": m.percentile(99) * 1e3,
         "images_per_s": profile.workload.batch_size / m.median,
         "samples": len(m.samples),
-        "peak_memory_mb": _mega(m.extra.get("peak_memory_bytes")),
     }
+
+
+def peak_memory_bytes(profile: Profile) -> int | None:
+    """The one figure for a table: the allocator's peak on CUDA, all tensors at their peak on a CPU.
+
+    From a fresh process where that was measured, else as seen in the process that took the time.
+    """
+    memory, m = profile.memory, profile.measurement
+    if memory is not None and memory.reserved_peak_bytes is not None:
+        return memory.allocated_peak_bytes
+    if memory is not None and memory.activation_peak_bytes is not None:
+        return memory.weights_bytes + memory.input_bytes + memory.activation_peak_bytes
+    seen = m.extra.get("peak_memory_bytes") if m is not None else None
+    return None if seen is None else int(seen)
 
 
 def profile_row(profile: Profile) -> dict[str, Any]:
     """A profile on one row, for a table over architectures, workloads or devices."""
-    w, e = profile.workload, profile.environment
+    w, e, energy = profile.workload, profile.environment, profile.energy
     return {
         "name": profile.name,
         "key": profile.architecture.key,
@@ -79,11 +102,27 @@ def profile_row(profile: Profile) -> dict[str, Any]:
         "width": w.width,
         "dtype": w.dtype,
         "mode": w.mode,
+        "compile": w.compile,
+        "channels_last": w.channels_last,
         "mparams": profile.cost.params / 1e6,
         "gflops": profile.cost.flops / 1e9,
         **(latency_row(profile) or {}),
-        "doubts": len(profile.measurement.doubts) if profile.measurement else None,
+        "peak_memory_mb": _mega(peak_memory_bytes(profile)),
+        "joules_per_image": energy.joules_per_image if energy else None,
+        "doubts": len(profile.doubts) if profile.measurement else None,
+        "failure": profile.failure or None,
     }
+
+
+def run_words(profile: Profile) -> str:
+    """How it was run, in words: ``inference, eager`` or ``train, CUDA graph, channels last``."""
+    w = profile.workload
+    words = [w.mode, RUN_NAMES.get(w.compile, w.compile)]
+    return ", ".join(words + ["channels last"] * w.channels_last)
+
+
+RUN_NAMES = {"compile": "torch.compile", "graph": "CUDA graph"}
+"""Ways to run as people call them; eager is called eager."""
 
 
 def _milli(seconds: Any) -> float | None:

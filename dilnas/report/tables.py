@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from dilnas.arch import Architecture
 from dilnas.records import Cost, Profile
-from dilnas.report.rows import latency_row, operator_rows, stage_rows
+from dilnas.report.measured import Pairs, doubt_lines, measured_lines, pairs, sentences
+from dilnas.report.rows import operator_rows, stage_rows
 
 if TYPE_CHECKING:
     from rich.console import JustifyMethod
 
-__all__ = ["operator_table", "profile_view", "stage_table"]
+__all__ = ["cost_lines", "header", "operator_table", "profile_view", "stage_table"]
 
 BAR = 16
 """Characters of a full share bar."""
@@ -25,10 +27,35 @@ BAR = 16
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
-def share_bar(share: float, width: int = BAR) -> str:
+def share_bar(share: float, width: float = BAR) -> str:
     """A bar of ``share`` (0..1) of ``width`` characters, to an eighth of one."""
     eighths = round(max(0.0, min(share, 1.0)) * width * 8)
     return ("█" * (eighths // 8) + _EIGHTHS[eighths % 8]).strip()
+
+
+@dataclass(frozen=True, slots=True)
+class ShareBar:
+    """A bar that shrinks with its column instead of being cut: all bars of a table alike.
+
+    ``largest`` is the largest share of the column.
+    """
+
+    share: float
+    largest: float
+
+    @property
+    def _longest(self) -> int:
+        return len(share_bar(self.largest))
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        """From one character to what the largest share takes."""
+        return Measurement(min(1, self._longest), min(self._longest, options.max_width))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The bar, scaled to the column where that is narrower than the longest bar."""
+        room = min(options.max_width, self._longest)
+        scale = 1.0 if room == self._longest else room / (BAR * self.largest)
+        yield Text(share_bar(self.share, BAR * scale)[:room], no_wrap=True)
 
 
 def _table(*columns: tuple[str, JustifyMethod, str]) -> Table:
@@ -48,9 +75,11 @@ def stage_table(cost: Cost, architecture: Architecture) -> Table:
         ("params", "right", ""),
         ("GFLOPs", "right", "bold"),
         ("share", "right", ""),
-        ("", "left", "blue"),
     )
-    for row in stage_rows(cost, architecture):
+    table.add_column("", justify="left", style="blue")  # may be narrower, unlike the others
+    rows = stage_rows(cost, architecture)
+    largest = max(row["flops_share"] for row in rows)
+    for row in rows:
         table.add_row(
             row["part"],
             row["blocks"],
@@ -59,7 +88,7 @@ def stage_table(cost: Cost, architecture: Architecture) -> Table:
             f"{row['params'] / 1e6:.3f} M",
             f"{row['flops'] / 1e9:.3f}",
             f"{row['flops_share']:.1%}",
-            share_bar(row["flops_share"]),
+            ShareBar(row["flops_share"], largest),
         )
     total, flops = f"{cost.params / 1e6:.3f} M", f"{cost.flops / 1e9:.3f}"
     table.add_row("total", "", "", "", total, flops, "100.0%", "", style="bold")
@@ -72,12 +101,14 @@ def operator_table(cost: Cost) -> Table:
         ("operator", "left", ""),
         ("GFLOPs", "right", "bold"),
         ("share", "right", ""),
-        ("", "left", "blue"),
     )
-    for row in operator_rows(cost):
+    table.add_column("", justify="left", style="blue")
+    rows = operator_rows(cost)
+    largest = max(row["flops_share"] for row in rows)
+    for row in rows:
         share = row["flops_share"]
         table.add_row(
-            row["operator"], f"{row['flops'] / 1e9:.3f}", f"{share:.1%}", share_bar(share)
+            row["operator"], f"{row['flops'] / 1e9:.3f}", f"{share:.1%}", ShareBar(share, largest)
         )
     table.add_row("total", f"{cost.flops / 1e9:.3f}", "100.0%", "", style="bold")
     return table
@@ -87,20 +118,30 @@ def profile_view(profile: Profile) -> RenderableType:
     """Everything of a profile: header, cost tables, what was measured and where, doubts, notes."""
     cost = profile.cost
     parts: list[RenderableType] = [
-        _header(profile),
-        *_cost_lines(cost),
+        header(profile),
+        *cost_lines(cost),
         "",
         stage_table(cost, profile.architecture),
         "",
         operator_table(cost),
         "",
     ]
-    parts.extend(_measured(profile))
-    parts.extend(_sentences("note", "cyan", profile.notes))
+    if profile.counters:
+        from dilnas.report.counters import counters_view
+
+        parts += [counters_view(profile.counters), ""]
+    parts += measured_lines(profile)
+    if profile.breakdown is not None:
+        from dilnas.report.breakdown import breakdown_view
+
+        parts += ["", breakdown_view(profile.breakdown), ""]
+    parts += doubt_lines(profile)
+    parts += sentences("note", "cyan", profile.notes)
     return Group(*parts)
 
 
-def _header(profile: Profile) -> Text:
+def header(profile: Profile) -> Text:
+    """Name, layout, image and key on one line."""
     line = Text()
     line.append(profile.name, style="bold")
     line.append(f"   {profile.architecture.layout}   {profile.cost.height} x {profile.cost.width}")
@@ -108,67 +149,17 @@ def _header(profile: Profile) -> Text:
     return line
 
 
-def _cost_lines(cost: Cost) -> tuple[Text, Text]:
+def cost_lines(cost: Cost) -> tuple[Pairs, Pairs]:
     """The exact figures of one image: what it computes, what it holds."""
-    computes = _pairs(
+    computes = pairs(
         ("params", f"{cost.params / 1e6:.3f} M"),
         ("GFLOPs", f"{cost.flops / 1e9:.3f}"),
         ("MACs", f"{cost.macs / 1e9:.3f} G"),
         ("", "(exact, one image)"),
     )
-    holds = _pairs(
+    holds = pairs(
         ("weights", f"{cost.weight_bytes() / 1e6:.1f} MB"),
         ("with live activations", f"{cost.memory_bytes() / 1e6:.1f} MB"),
         ("", "(fp32, inference)"),
     )
     return computes, holds
-
-
-def _measured(profile: Profile) -> Iterable[RenderableType]:
-    row = latency_row(profile)
-    if row is None or profile.measurement is None or profile.environment is None:
-        return
-    w, e, m = profile.workload, profile.environment, profile.measurement
-    median = f"{row['median_ms']:.2f} ms"
-    if row["median_low_ms"] is not None:
-        median += f" [{row['median_low_ms']:.2f}, {row['median_high_ms']:.2f}]"
-    images = row["images_per_s"]
-    yield _pairs(
-        ("latency", f"median {median}"),
-        ("p95", f"{row['p95_ms']:.2f} ms"),
-        ("images/s", f"{images:.1f}" if images < 1000 else f"{images:,.0f}"),
-    )
-    memory = row["peak_memory_mb"]
-    yield _pairs(
-        ("memory", "not measured" if memory is None else f"peak {memory:.1f} MB"),
-        ("", m.extra.get("memory_method", "")),
-    )
-    yield _pairs(
-        ("workload", f"batch {w.batch_size}, {w.height} x {w.width}, {w.dtype}, {w.mode}"),
-        ("", f"{len(m.samples)} samples after {m.warmup} warm-up runs"),
-    )
-    threads = "" if w.device.startswith("cuda") else f", {e.threads} threads"
-    yield _pairs(
-        ("device", f"{e.device_name}{threads}"), ("", f"torch {e.torch}, Python {e.python}")
-    )
-    yield from _sentences("doubt", "yellow", m.doubts)
-    if not m.doubts:
-        yield _pairs(("doubts", "none found"))
-
-
-def _pairs(*pairs: tuple[str, str]) -> Text:
-    """``name value   name value``: names dim, values as they are; never read as markup."""
-    line = Text(overflow="fold")
-    for i, (name, value) in enumerate(pairs):
-        line.append("   " if i else "")
-        line.append(f"{name} " if name else "", style="dim")
-        line.append(value)
-    return line
-
-
-def _sentences(kind: str, style: str, sentences: Iterable[Any]) -> Iterable[Text]:
-    for sentence in sentences:
-        line = Text(overflow="fold")
-        line.append(f"{kind}: ", style=style)
-        line.append(str(sentence))
-        yield line

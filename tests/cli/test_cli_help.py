@@ -17,7 +17,7 @@ from cli_process import dilnas
 
 GOLDEN = Path(__file__).parent / "golden"
 COMMANDS = (
-    "", "profile", "search", "export",
+    "", "profile", "compare", "search", "export", "report",
     "space", "space list", "space show", "space sample", "space check",
 )  # fmt: skip
 

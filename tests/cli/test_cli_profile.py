@@ -6,6 +6,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,9 +14,11 @@ import typer
 from typer.testing import CliRunner, Result
 
 from dilnas.arch import Architecture, Stage
-from dilnas.cli.profile import image_sides, profile
+from dilnas.cli.profile import _deliver, image_sides, profile
 from dilnas.cost import cost
 from dilnas.errors import ArchitectureError, DeviceError, DilnasError, InputError, RunError
+from dilnas.measure import profile as library_profile
+from dilnas.records import load_profiles
 from dilnas.variants import variant
 
 app = typer.Typer()
@@ -77,18 +80,89 @@ def test_out_writes_the_same_document(tmp_path: Path) -> None:
 
 
 def test_a_measurement_is_shown_and_stored(architecture_file: str) -> None:
-    """Latency with interval, images a second, memory, device; every reading is in the document."""
-    result = run(architecture_file, *QUICK, "--batch-size", "2", "--json")
+    """Latency with interval and percentiles, images a second; every reading is in the document."""
+    result = run(architecture_file, *QUICK, "--batch-size", "2", "--no-memory", "--json")
     data = json.loads(result.stdout)
     measured = data["measurement"]
     assert measured["median_s"] > 0
     assert measured["p95_s"] >= measured["median_s"]
     assert measured["images_per_s"] == pytest.approx(2 / measured["median_s"])
-    assert measured["extra"]["peak_memory_bytes"] > 4 * data["cost"]["params"]
     assert (data["workload"]["height"], data["workload"]["width"]) == (32, 64)
     assert data["environment"]["torch"] == torch.__version__
-    for word in ("median", "p95", "images/s", "peak", "samples after"):
+    for word in ("median", "p5 ", "p95 ", "p99 ", "images/s", "after", "eager", "missing: energy"):
         assert word in result.stderr
+
+
+def test_lists_make_a_sweep_with_a_row_a_workload(architecture_file: str, tmp_path: Path) -> None:
+    """Table, document and file hold the same rows; the batch that does not fit is one of them."""
+    path = tmp_path / "new" / "sweep.json"
+    words = ("--batch-size", "1, 2,1000000", "--img-size", "128x256,128", "--device", "cpu")
+    result = run(architecture_file, *words, "--time-limit", "0.2", "--json", "--out", str(path))
+    document = json.loads(result.stdout)
+    assert document["dilnas_profiles"] == 2
+    assert document == json.loads(path.read_text())
+    kept = load_profiles(path)
+    assert [bool(p.measurement) for p in kept] == [True, True, False] * 2
+    assert kept[2].failure
+    rows = document["profiles"]
+    workloads = [row["workload"] for row in rows]
+    assert [(w["height"], w["width"], w["batch_size"]) for w in workloads] == [
+        (128, width, batch) for width in (256, 128) for batch in (1, 2, 1_000_000)
+    ]
+    assert ["does not fit" in r["failure"] for r in rows] == [False, False, True] * 2
+    assert all(r["measurement"]["p99_s"] for r in rows if not r["failure"])
+    assert result.stderr.count("does not fit into memory") == 4  # a line as it happened, a row
+    assert "[6/6] batch 1000000" in result.stderr
+    assert "6 workloads, 2 failed" in result.stderr
+
+
+def test_a_sweep_of_costs_alone_needs_no_device() -> None:
+    """Image sizes in one table on stdout, nothing on stderr."""
+    result = run("tiny", "--no-latency", "--img-size", "224,384,800x1280")
+    assert result.stderr == ""
+    for size in ("224x224", "384x384", "800x1280"):
+        assert size in result.stdout
+
+
+def test_a_sweep_that_is_broken_off_keeps_its_rows(
+    architecture_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in the second workload: the first is shown and written."""
+    from dilnas.measure import observed
+
+    measure, calls = observed.measure_latency, []
+
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return measure(*arguments, **options)
+
+    monkeypatch.setattr(observed, "measure_latency", interrupted)
+    path = tmp_path / "sweep.json"
+    words = (architecture_file, *QUICK, "--batch-size", "1,2,4", "--out", str(path))
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 130
+    assert len(json.loads(path.read_text())["profiles"]) == 1
+    assert "ended after 1 of 3 workloads" in result.stderr
+    assert "median ms" in result.stdout
+
+
+def test_counters_are_shown_beside_the_count() -> None:
+    """Without a device."""
+    result = run("tiny", "--no-latency", "--counters", "--img-size", "64x96")
+    for name in ("fvcore", "ptflops", "torch"):
+        assert name in result.stdout
+
+
+def test_the_roofline_is_drawn_from_a_breakdown(architecture_file: str, tmp_path: Path) -> None:
+    """One HTML file; the breakdown is in the tables and the document."""
+    path = tmp_path / "roofline.html"
+    words = ("--roofline", str(path), "--no-memory", "--json")
+    result = run(architecture_file, *QUICK, *words)
+    breakdown = json.loads(result.stdout)["breakdown"]
+    assert breakdown["bottleneck"] in " ".join(result.stderr.split())
+    assert "<html" in path.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -115,6 +189,23 @@ def test_another_image_size_is_refused(text: str) -> None:
         (("none.yaml",), ArchitectureError, "none.yaml"),
         (("nowhere#1",), RunError, "nowhere"),
         (("tiny", "--batch-size", "0"), InputError, "--batch-size"),
+        (("tiny", "--batch-size", "1,0"), InputError, "--batch-size"),
+        (("tiny", "--batch-size", "1,,2"), InputError, "an empty item"),
+        (("tiny", "--batch-size", ""), InputError, "an empty item"),
+        (("tiny", "--batch-size", "1.5"), InputError, "must be a whole number"),
+        (("tiny", "--batch-size", "many"), InputError, "must be a whole number"),
+        (("tiny", "--batch-size", "8,1,8"), InputError, "named twice"),
+        (("tiny", "--batch-size", ",".join(map(str, range(1, 502)))), InputError, "too many"),
+        (("tiny", "--img-size", "224,224x224"), InputError, "named twice"),
+        (("tiny", "--img-size", "224,225"), InputError, "224 or 256"),
+        (("tiny", "--dtype", "fp32,fp8"), InputError, "fp32 | tf32"),
+        (("tiny", "--mode", "inference,play"), InputError, "inference | train"),
+        (("tiny", "--compile", "--cuda-graph"), InputError, "choose one"),
+        (("tiny", "--device", "cpu", "--cuda-graph"), DeviceError, "on CUDA devices only"),
+        (("tiny", "--no-latency", "--breakdown"), InputError, "needs a measurement"),
+        (("tiny", "--no-latency", "--roofline", "x.html"), InputError, "needs a measurement"),
+        (("tiny", "--batch-size", "1,2", "--roofline", "x.html"), InputError, "one workload"),
+        (("tiny", "--compile", "--breakdown"), InputError, "eager mode only"),
         (("tiny", "--img-size", "225"), InputError, "224 or 256"),
         (("tiny", "--img-size", "0"), InputError, "img_size"),
         (("tiny", "--dtype", "fp8"), InputError, "fp32 | tf32"),
@@ -143,15 +234,38 @@ def test_cuda_on_a_machine_without_one_is_said() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="folders are not read-only there")
-def test_a_file_that_cannot_be_written_loses_no_output(tmp_path: Path) -> None:
-    """The tables are printed before the file is tried; nothing half-written stays."""
+@pytest.mark.parametrize("option", ["--out", "--roofline"])
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_measured(
+    tmp_path: Path, option: str
+) -> None:
+    """In a folder that is a file; nothing is left behind. A picture needs a file of its own."""
     (tmp_path / "file").write_text("")
-    result = CliRunner().invoke(
-        app, ["tiny", "--no-latency", "--out", str(tmp_path / "file" / "x.json")]
-    )
-    assert isinstance(result.exception, InputError)
-    assert "3.177" in result.stdout
+    folders = [tmp_path] if option == "--roofline" else []
+    for target in (tmp_path / "file" / "x.json", *folders):
+        error = error_of("tiny", "--device", "cpu", option, str(target))
+        assert str(error).startswith(f"{option}: ")
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_folder_gets_a_file_a_workload_under_its_device(tmp_path: Path) -> None:
+    """``--out profiles/``, there or not yet there; each file reads back as its workload."""
+    for out in (tmp_path, tmp_path / "new"):
+        run("tiny", "--no-latency", "--img-size", "224,64x96", "--out", str(out))
+        found = load_profiles(out / "no-device")
+        assert {(p.workload.height, p.workload.width) for p in found} == {(224, 224), (64, 96)}
+
+
+def test_a_file_that_cannot_be_written_after_all_loses_no_output(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The tables and the document are printed before the file is tried."""
+    (tmp_path / "file").write_text("")
+    result = library_profile("tiny", latency=False)
+    with pytest.raises(InputError, match="cannot be written"):
+        _deliver([result], 1, json=True, out=tmp_path / "file" / "x.json")
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["name"] == "tiny"
+    assert "3.177" in printed.err
 
 
 def test_global_attention_everywhere_costs_twice_the_default(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import statistics
 
 import pytest
 import torch
+from simulated_gpu import SimulatedGpu
 from torch import nn
 
 from dilnas.measure import Protocol, measure_latency
@@ -31,6 +32,74 @@ def test_a_measurement_keeps_the_raw_samples_and_derives_the_rest() -> None:
     assert call_count == found.warmup + len(found.samples)
     assert set(found.samples) == {1.0}
     assert found.extra["median_low_s"] <= found.median <= found.extra["median_high_s"]
+
+
+class CountingClock:
+    """Each reading takes one tick of 1 µs; nothing else makes time pass but ``busy``."""
+
+    def __init__(self) -> None:
+        self.ticks = 0
+        self.readings = 0
+
+    def __call__(self) -> float:
+        self.ticks += 1
+        self.readings += 1
+        return self.ticks * 1e-6
+
+    def busy(self) -> None:
+        self.ticks += 10_000
+
+
+def test_the_harness_adds_one_reading_of_the_clock_to_a_sample() -> None:
+    """A call of 10,000 ticks is a sample of 10,001: the closing reading, 0.01 %, and nothing else.
+
+    How long a reading of a real clock takes is what ``benchmarks/harness.py`` shows.
+    """
+    clock = CountingClock()
+    found = measure_latency(clock.busy, Workload(), QUICK, device=CpuDevice(clock))
+    assert {round(sample * 1e6) for sample in found.samples} == {10_001}
+
+
+def test_nothing_but_the_call_happens_between_the_readings_of_a_sample() -> None:
+    """No reading of the clock, no look, no progress while the call runs, and none in between."""
+    clock, order = CountingClock(), []
+    device = CpuDevice(clock)
+    look = device.look
+
+    def call() -> None:
+        order.append(("call", clock.readings))
+
+    def watched() -> object:
+        order.append(("look", clock.readings))
+        return look()
+
+    device.look = watched  # type: ignore[method-assign, assignment]
+    found = measure_latency(
+        call, Workload(), QUICK, device=device,
+        on_progress=lambda *_: order.append(("progress", clock.readings)),
+    )  # fmt: skip
+    calls = [at for what, at in order if what == "call"]
+    others = {at for what, at in order if what != "call"}
+    assert len(calls) == found.warmup + len(found.samples)
+    assert not others & set(calls)
+    assert len(set(calls)) == len(calls)
+
+
+def test_calls_in_a_row_are_timed_together() -> None:
+    """Two readings of the clock for all of them, not for each."""
+    clock = CountingClock()
+    run = CpuDevice(clock).run(clock.busy, 7)
+    assert clock.readings == 2
+    assert (run.calls, round(run.wall_s * 1e6)) == (7, 70_001)
+
+
+def test_doubts_and_evidence_are_of_the_samples_not_of_the_warm_up() -> None:
+    """Looks before the last one of the warm-up are left out."""
+    device = SimulatedGpu(call_s=0.04, readings=lambda t: {"temperature_c": 95 if t < 0.6 else 50})
+    protocol = Protocol(min_warmup_s=1.5, min_s=1.0, max_s=2.0)
+    found = measure_latency(lambda: None, Workload(device="cuda:0"), protocol, device=device)
+    assert set(found.extra["temperature_c"]) == {50}
+    assert found.doubts == ()
 
 
 def test_a_real_callable_is_measured() -> None:

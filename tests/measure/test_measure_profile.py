@@ -42,30 +42,50 @@ def test_a_variant_is_known_by_name_file_and_value(tmp_path: Path) -> None:
     assert found[0].workload.device == "none"
 
 
-@pytest.mark.parametrize("dtype", ["fp32", "fp16", "bf16"])
-@pytest.mark.parametrize("mode", ["inference", "train"])
-def test_every_dtype_and_mode_of_the_cpu_is_measured(dtype: str, mode: str) -> None:
-    """H != W, one input channel, batch of two."""
-    found = profile(
-        SMALL, device="cpu", batch_size=2, dtype=dtype, mode=mode, img_size=(16, 40), protocol=QUICK
-    )
+def test_one_workload_has_its_memory_in_a_fresh_process_and_says_why_it_has_no_energy() -> None:
+    """The habit of a single profile, on a CPU; H != W, one input channel, batch of two."""
+    found = profile(SMALL, device="cpu", batch_size=2, img_size=(16, 40), protocol=QUICK)
     assert found.measurement is not None
     assert found.environment is not None
-    assert (found.workload.dtype, found.workload.mode) == (dtype, mode)
     assert len(found.measurement.samples) in {2, 3}
-    assert found.measurement.extra["peak_memory_bytes"] > found.measurement.extra["resident_bytes"]
+    assert found.memory is not None, found.missing
+    assert found.memory.weights_bytes >= found.cost.weight_bytes()
+    assert found.memory.input_bytes == 2 * 1 * 16 * 40 * 4
+    assert found.energy is None
+    assert found.missing is not None
+    assert found.missing["energy"]
     assert found.name == SMALL.key
 
 
-def test_measured_memory_equals_the_closed_form() -> None:
-    """Peak = closed form (weights, image, live activations) + batch norm buffers, exactly."""
-    found = profile(SMALL, device="cpu", batch_size=4, img_size=(64, 96), protocol=QUICK)
+def test_parts_that_are_not_wanted_are_neither_there_nor_missing() -> None:
+    """The time alone."""
+    found = profile(
+        SMALL, device="cpu", img_size=(16, 40), protocol=QUICK, memory=False, energy=False
+    )
     assert found.measurement is not None
-    image = 4 * 1 * 64 * 96 * 4
-    buffers = found.measurement.extra["resident_bytes"] - found.cost.weight_bytes() - image
-    assert 0 <= buffers < 10_000
-    peak = found.measurement.extra["peak_memory_bytes"]
-    assert peak == found.cost.memory_bytes(batch_size=4) + buffers
+    assert (found.memory, found.energy, found.breakdown, found.counters) == (None, None, None, ())
+    assert found.missing is None
+    assert "peak_memory_bytes" not in found.measurement.extra
+
+
+def test_a_breakdown_stands_beside_the_time_that_it_explains() -> None:
+    """Its plain time is the median of the samples."""
+    found = profile(
+        SMALL, device="cpu", img_size=(32, 64), protocol=QUICK,
+        memory=False, energy=False, breakdown=True,
+    )  # fmt: skip
+    assert found.measurement is not None
+    assert found.breakdown is not None, found.missing
+    assert found.breakdown.plain_s == found.measurement.median
+    assert found.breakdown.bottleneck
+
+
+def test_counters_need_no_device() -> None:
+    """They stand beside the exact cost, residual 0."""
+    found = profile(SMALL, img_size=(32, 64), latency=False, counters=True)
+    assert found.measurement is None
+    assert {report.residual for report in found.counters} == {0}
+    assert len(found.counters) == 3
 
 
 def test_the_callers_torch_is_left_as_it_was() -> None:
@@ -73,7 +93,7 @@ def test_the_callers_torch_is_left_as_it_was() -> None:
     torch.manual_seed(7)
     before = (torch.get_num_threads(), torch.get_rng_state(), torch.is_grad_enabled())
     tf32 = torch.backends.cuda.matmul.fp32_precision
-    profile(SMALL, device="cpu", threads=1, img_size=(16, 24), protocol=QUICK)
+    profile(SMALL, device="cpu", threads=1, img_size=(16, 24), protocol=QUICK, memory=False)
     assert torch.get_num_threads() == before[0]
     assert torch.equal(torch.get_rng_state(), before[1])
     assert torch.is_grad_enabled() == before[2]
@@ -92,14 +112,14 @@ def test_tf32_is_on_exactly_where_asked(dtype: str, expected: str) -> None:
 
 
 def test_progress_is_told() -> None:
-    """Building, warming up, sampling and memory each have their word."""
+    """Building, warming up and sampling each have their word, in that order."""
     said: list[str] = []
     profile(
-        SMALL, device="cpu", img_size=(16, 24), protocol=QUICK,
+        SMALL, device="cpu", img_size=(16, 24), protocol=QUICK, memory=False, energy=False,
         on_progress=lambda doing, _: said.append(doing),
     )  # fmt: skip
     assert said[0] == "building the model"
-    assert said[-1] == "peak memory"
+    assert said.index("warm-up") < said.index("sample 1") == said.index("sample 2") - 1
     assert "warm-up" in said
     assert "sample 1" in said
 
@@ -109,6 +129,7 @@ def test_progress_is_told() -> None:
     [
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB"), "does not fit"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "does not fit"),
+        (ValueError("Expected more than 1 value per channel when training"), "larger batch"),
         (RuntimeError("\"gelu\" not implemented for 'Half'"), "no fp16 kernel"),
     ],
 )
@@ -129,7 +150,7 @@ def test_a_bug_is_not_dressed_up_as_a_users_error() -> None:
     [
         {"batch_size": 0}, {"batch_size": True}, {"batch_size": 1.5}, {"img_size": (32,)},
         {"img_size": (32, 33)}, {"img_size": "224"}, {"dtype": "FP32"}, {"mode": ""},
-        {"threads": -1}, {"spec_or_architecture": 3},
+        {"threads": -1}, {"spec_or_architecture": 3}, {"compile": "jit"}, {"breakdown": True},
     ],
 )  # fmt: skip
 def test_bad_arguments_are_refused_before_torch_is_asked(arguments: dict[str, object]) -> None:
@@ -152,30 +173,6 @@ def test_the_environment_says_enough_to_compare() -> None:
     assert where.torch == torch.__version__
     assert where.threads == torch.get_num_threads()
     assert where.facts["affinity_cores"] >= 1
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("dtype", ["fp32", "tf32", "fp16", "bf16"])
-def test_a_gpu_is_measured_by_events(dtype: str) -> None:
-    """Device time, enqueue time and wall time stand side by side, memory is the allocator's."""
-    found = profile("tiny", device="cuda", batch_size=2, dtype=dtype, protocol=QUICK)
-    assert found.measurement is not None
-    assert found.environment is not None
-    extra = found.measurement.extra
-    assert 0 < found.measurement.median <= extra["wall_median_s"] * 1.05
-    assert extra["enqueue_median_s"] <= extra["wall_median_s"]
-    assert extra["reserved_bytes"] >= extra["peak_memory_bytes"] >= extra["resident_bytes"]
-    assert found.environment.facts["compute_capability"]
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_a_batch_that_does_not_fit_a_gpu_is_one_line() -> None:
-    """And the next, smaller one runs."""
-    with pytest.raises(DeviceError, match="does not fit"):
-        profile("tiny", device="cuda", batch_size=200_000, protocol=QUICK)
-    assert profile("tiny", device="cuda", protocol=QUICK).measurement is not None
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])

@@ -17,10 +17,18 @@ from rich.console import Console
 from dilnas.arch import Architecture, Stage
 from dilnas.cost import cost
 from dilnas.measure import profile
-from dilnas.records import Environment, Measurement, Profile, Workload, profile_dict
+from dilnas.records import (
+    Energy,
+    Environment,
+    Measurement,
+    Memory,
+    Profile,
+    Workload,
+    profile_dict,
+)
 from dilnas.report import cost_frame, profile_json, profile_view, profiles_frame
 from dilnas.report.rows import operator_rows, stage_rows
-from dilnas.report.tables import share_bar
+from dilnas.report.tables import ShareBar, share_bar
 from dilnas.variants import variant
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -28,9 +36,9 @@ OVERWRITE = "DILNAS_OVERWRITE_GOLDEN"
 """Set to 1 to write the golden files anew; then read the difference before committing it."""
 
 
-def text_of(shown: Profile) -> str:
+def text_of(shown: Profile, width: int = 100) -> str:
     """As a pipe gets it, without spaces at line ends."""
-    console = Console(width=100, no_color=True, force_terminal=False, highlight=False)
+    console = Console(width=width, no_color=True, force_terminal=False, highlight=False)
     with console.capture() as captured:
         console.print(profile_view(shown))
     return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"
@@ -65,6 +73,42 @@ def recorded() -> Profile:
     )  # fmt: skip
 
 
+def complete() -> Profile:
+    """As from a GPU, with everything that can be measured on one."""
+    return replace(
+        recorded(),
+        workload=Workload(
+            batch_size=1, height=224, width=224, dtype="fp16", device="cuda:0",
+            compile="graph", channels_last=True,
+        ),
+        environment=Environment(
+            device_name="Replay GPU", platform="any", python="3.12.0", torch="2.11.0",
+            dilnas="0", threads=1,
+        ),
+        measurement=Measurement(
+            quantity="latency_s", samples=(0.0025,), warmup=1,
+            doubts=("few samples: 1, the protocol asks for 20",),
+            extra={
+                "median_low_s": 0.0024, "median_high_s": 0.0026, "enqueue_median_s": 0.0001,
+                "wall_median_s": 0.0027, "l2_cache": "warm, not flushed", "capture_s": 0.42,
+            },
+        ),
+        memory=Memory(
+            method="a fresh process, replayed", weights_bytes=34_500_000, input_bytes=301_056,
+            activation_peak_bytes=5_700_000, workspace_bytes=8_519_680, context_bytes=410_000_000,
+            allocated_peak_bytes=49_020_736, reserved_peak_bytes=67_108_864,
+            device_process_bytes=477_108_864, resident_set_peak_bytes=1_200_000_000,
+            closed_form_bytes=40_501_056, doubts=("the context was read once",),
+        ),
+        energy=Energy(
+            joules_per_image=0.1234, joules_per_image_above_idle=0.1, mean_watts=312.4,
+            idle_watts=70.0, window_joules=(640.0, 636.0), window_s=(2.0, 2.1),
+            window_images=(5200, 5150), counter="NVML total energy",
+        ),
+        missing={"breakdown": "out of memory on cuda:0"},
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("name", ["tiny", "small", "base"])
 def test_the_tables_of_a_variant_are_as_they_were(name: str) -> None:
     """What `dilnas profile --variant NAME --no-latency` shows changes only on purpose."""
@@ -76,7 +120,73 @@ def test_the_tables_of_a_measurement_are_as_they_were() -> None:
     text = text_of(recorded())
     check_golden("measured.txt", text)
     assert "median 110.00 ms [108.00, 112.00]" in text
+    assert "p5 101.00 ms   p95 119.00 ms   p99 119.80 ms" in text
     assert "[bold]not markup[/bold]" in text
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_everything_that_a_gpu_tells_is_shown(width: int) -> None:
+    """Host times, four memory levels, energy above idle, what is missing, each part's doubts."""
+    text = text_of(complete(), width)
+    check_golden(f"complete_{width}.txt", text)
+    joined = " ".join(text.split())
+    for words in (
+        "tensors 40.5 MB = weights 34.5 + input 0.3 + activations 5.7 MB",
+        "closed form 40.5 MB", "allocated 49.0 MB", "reserved 67.1 MB", "workspace 8.5 MB",
+        "context 410.0 MB", "process by NVML 477.1 MB", "resident set 1,200.0 MB",
+        "energy 0.1234 J/image above idle 0.1 J/image", "mean 312 W", "idle 70 W",
+        "enqueue 0.10 ms", "wall 2.70 ms", "captured in 0.4 s",
+        "batch 1, 224 x 224, fp16, inference, CUDA graph, channels last",
+        "missing: breakdown: out of memory on cuda:0",
+        "doubt: latency: few samples", "doubt: memory: the context was read once",
+    ):  # fmt: skip
+        assert words in joined
+    assert max(map(len, text.splitlines())) <= width
+
+
+def test_one_of_a_thing_is_not_many() -> None:
+    """One sample, one warm-up run, one thread."""
+    text = text_of(complete())
+    assert "1 sample after 1 warm-up run\n" in text
+    cpu = replace(complete(), workload=replace(complete().workload, device="cpu"))
+    assert "Replay GPU, 1 thread " in text_of(cpu)
+
+
+def test_no_share_bar_is_cut_where_the_terminal_is_narrow() -> None:
+    """At 80 columns Base at 800 x 1280 fits, its bars shorter and still in proportion."""
+    shown = profile("base", img_size=(800, 1280), latency=False)
+    narrow, wide = text_of(shown, 80), text_of(shown, 100)
+    assert "…" not in narrow + wide
+    assert max(map(len, narrow.splitlines())) <= 80
+
+    def bars(text: str) -> list[int]:
+        lines = [line for line in text.splitlines() if line.startswith(("stem", "stage"))]
+        return [sum(line.count(c) for c in "█▉▊▋▌▍▎▏") for line in lines]
+
+    assert max(bars(narrow)) < max(bars(wide))
+    assert [bar > 1 for bar in bars(narrow)] == [bar > 1 for bar in bars(wide)]
+
+
+@given(shares=st.lists(st.floats(0, 1), min_size=1, max_size=6), width=st.integers(1, 40))
+def test_a_bar_takes_the_room_that_it_has_and_no_more(shares: list[float], width: int) -> None:
+    """The largest fills what there is, up to its 16 characters; a larger share is never shorter."""
+    console = Console(width=width, no_color=True, force_terminal=False)
+    lengths = []
+    for share in sorted(shares):
+        with console.capture() as captured:
+            console.print(ShareBar(share, max(shares)))
+        lengths.append(len(captured.get().strip()))
+    assert lengths == sorted(lengths)
+    assert lengths[-1] == min(len(share_bar(max(shares))), width)
+
+
+def test_a_failure_is_shown_in_place_of_a_measurement() -> None:
+    """With what was tried and where."""
+    failed = replace(recorded(), measurement=None, failure="--batch-size: does not fit (got 8)")
+    text = text_of(failed)
+    assert "failed: --batch-size: does not fit (got 8)" in text
+    assert "batch 8, 224 x 224, bf16, inference, eager" in text
+    assert "doubts" not in text
 
 
 @pytest.mark.parametrize(
@@ -168,10 +278,15 @@ def test_a_document_keeps_text_with_brackets_as_it_is() -> None:
 
 def test_profiles_become_one_frame() -> None:
     """Measured and unmeasured ones side by side, a unit in every column."""
-    frame = profiles_frame([recorded(), profile("base", latency=False)])
-    assert list(frame["name"]) == ["tiny", "base"]
+    frame = profiles_frame([recorded(), profile("base", latency=False), complete()])
+    assert list(frame["name"]) == ["tiny", "base", "tiny"]
     assert frame["median_ms"][0] == pytest.approx(110)
     assert frame["median_ms"].isna()[1]
+    assert list(frame["compile"]) == ["eager", "eager", "graph"]
+    assert frame["peak_memory_mb"][0] == pytest.approx(123.456789)
+    assert frame["peak_memory_mb"][2] == pytest.approx(49.020736)
+    assert frame["joules_per_image"][2] == pytest.approx(0.1234)
+    assert list(frame["doubts"].fillna(-1)) == [2, -1, 2]
 
 
 def test_the_cost_is_shown_without_torch_numpy_or_pandas() -> None:

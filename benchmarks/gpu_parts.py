@@ -1,0 +1,193 @@
+"""The sections that look at few workloads closely: energy, memory, breakdown, comparisons."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import Any
+
+from gpu_runner import Runner, json_text, write_file
+from gpu_state import Session, free, protocol
+
+__all__ = ["breakdown", "compare", "energy", "memory", "recordings"]
+
+
+def _base(session: Session, name: str, mode: str, dtype: str, batch: int) -> Any:
+    """The eager Profile of a workload: the sweep's, else measured now."""
+    from dilnas.measure import profile
+
+    for path, kept in session.profiles.items():
+        w = kept.workload
+        same = (kept.name, w.mode, w.dtype, w.batch_size) == (name, mode, dtype, batch)
+        default = not path.endswith(
+            tuple(f"-msda-{b}.json" for b in session.facts.get("msda_backends", ()))
+        )
+        if same and w.compile == "eager" and default and kept.measurement is not None:
+            return kept
+    made = profile(
+        name, device=session.device, batch_size=batch, dtype=dtype, mode=mode,
+        img_size=session.plan.side, memory=False, energy=False, protocol=protocol(session),
+    )  # fmt: skip
+    return session.profiles[session.keep(made)]
+
+
+def energy(session: Session, runner: Runner) -> None:
+    """Joules an image of a few workloads, beside their latency."""
+    plan = session.plan
+    for name, dtype, batch in plan.energy:
+        what = f"{name} {dtype} batch {batch}"
+        # Settling, idle draw and warm-up come before the windows.
+        if not runner.enough(what, 2 + (plan.windows + 1) * plan.window_s):
+            continue
+        try:
+            made = _base(session, name, "inference", dtype, batch)
+            found = _energy_of(session, made)
+            if isinstance(found, str):  # of this device, whatever the workload
+                runner.leave_out(f"energy of {what}", found)
+                session.keep(replace(made, missing={**(made.missing or {}), "energy": found}))
+                return
+            session.keep(replace(made, energy=found))
+            joules, watts = found.joules_per_image, found.mean_watts
+            runner.say(f"  {what}: {joules * 1e3:.2f} mJ an image, {watts:.0f} W")
+        except Exception as error:  # noqa: BLE001 - the next workload may do
+            runner.fail(what, error)
+        free(session)
+        runner.changed()
+
+
+def _energy_of(session: Session, made: Any) -> Any:
+    """Energy, or why not; the model is gone when this returns."""
+    from dilnas.measure.device import open_device
+    from dilnas.measure.energy import measure_energy
+    from dilnas.measure.machine import settings
+    from dilnas.measure.workload import prepare
+
+    plan = session.plan
+    with settings(made.workload):
+        call = prepare(made.architecture, made.workload, made.cost).call
+        return measure_energy(
+            call, made.workload.batch_size, open_device(session.device),
+            windows=plan.windows, window_s=plan.window_s,
+        )  # fmt: skip
+
+
+def memory(session: Session, runner: Runner) -> None:
+    """Memory in fresh processes: several seconds each."""
+    from dilnas.measure.memory import measure_memory
+
+    for name, mode, dtype, batch in session.plan.memory:
+        what = f"{name} {mode} {dtype} batch {batch}"
+        if not runner.enough(what, 4.0):
+            continue
+        try:
+            made = _base(session, name, mode, dtype, batch)
+            found = measure_memory(made.architecture, made.workload, made.cost, timeout_s=60)
+            session.keep(replace(made, memory=found))
+            peak = found.allocated_peak_bytes
+            runner.say(f"  {what}: allocated peak {'?' if peak is None else f'{peak:,}'} bytes")
+        except Exception as error:  # noqa: BLE001
+            runner.fail(what, error)
+        free(session)
+        runner.changed()
+
+
+def breakdown(session: Session, runner: Runner) -> None:
+    """Where the time goes, with the device's own rates; rates are taken once a dtype."""
+    from dilnas.measure.breakdown import measure_breakdown
+    from dilnas.measure.machine import settings
+
+    rates: dict[str, Any] = {}
+    for name, dtype, batch in session.plan.breakdown:
+        what = f"{name} {dtype} batch {batch}"
+        if not runner.enough(what, 2.0):
+            continue
+        try:
+            made = _base(session, name, "inference", dtype, batch)
+            with settings(made.workload):
+                found = measure_breakdown(
+                    made.architecture, made.workload, made.cost,
+                    plain_s=made.measurement.median, rates=rates.get(dtype),
+                )  # fmt: skip
+            rates[dtype] = found.rates
+            session.keep(replace(made, breakdown=found))
+            runner.say(f"  {what}: {found.bottleneck}")
+        except Exception as error:  # noqa: BLE001
+            runner.fail(what, error)
+        free(session)
+        runner.changed()
+
+
+def compare(session: Session, runner: Runner) -> None:
+    """Contenders interleaved; timm's only where timm is."""
+    from dilnas.errors import DilnasError
+    from dilnas.measure.comparing import compare as run_compare
+    from dilnas.records import comparison_dict
+
+    plan = session.plan
+    for number, (dtype, batch, wanted) in enumerate(plan.comparisons, 1):
+        what = f"{', '.join(wanted)} in {dtype} at batch {batch}"
+        if not runner.enough(what, plan.compare_s):
+            continue
+        specs = _present(wanted, what, runner)
+        if len(specs) < 2:
+            continue
+        try:
+            found = run_compare(
+                specs, device=session.device, dtype=dtype, batch_size=batch,
+                img_size=plan.side, time_limit=plan.compare_s,
+            )  # fmt: skip
+        except DilnasError as error:
+            runner.fail(what, error)
+            continue
+        session.comparisons.append(found)
+        write_file(
+            session.out / "comparisons" / f"{number}.json", json_text(comparison_dict(found))
+        )
+        for verdict in found.verdicts:
+            runner.say(f"  {verdict.name}: {verdict.verdict} {verdict.ratio:.3f}")
+        free(session)
+        runner.changed()
+
+
+def _present(specs: tuple[str, ...], what: str, runner: Runner) -> tuple[str, ...]:
+    """The contenders that can be built here: timm may be missing, or broken."""
+    from dilnas.errors import DilnasError
+    from dilnas.measure.subject import subject
+
+    kept = []
+    for spec in specs:
+        try:
+            subject(spec)
+            kept.append(spec)
+        except DilnasError as error:
+            runner.leave_out(f"{spec} among {what}", str(error))
+    return tuple(kept)
+
+
+def recordings(session: Session, runner: Runner) -> None:
+    """What the device did in one latency and one energy session, so that tests can replay it."""
+    from dilnas.measure.device import open_device
+    from dilnas.measure.energy import measure_energy
+    from dilnas.measure.latency import measure_latency
+    from dilnas.measure.machine import settings
+    from dilnas.measure.replay import Recorder
+    from dilnas.measure.workload import prepare
+
+    plan = session.plan
+    name, dtype, batch = plan.breakdown[-1] if len(plan.breakdown) < 3 else plan.breakdown[2]
+    made = _base(session, name, "inference", dtype, batch)
+    folder = session.out / "recordings"
+    with settings(made.workload):
+        call = prepare(made.architecture, made.workload, made.cost).call
+        recorder = Recorder(open_device(session.device))
+        measured = measure_latency(call, made.workload, protocol(session), device=recorder)
+        recorder.recording.save(folder / "latency.json")
+        expected: dict[str, Any] = {"latency": asdict(measured)}
+        recorder = Recorder(open_device(session.device))
+        found = measure_energy(call, batch, recorder, windows=2, window_s=min(plan.window_s, 1.5))
+        recorder.recording.save(folder / "energy.json")
+        expected["energy"] = found if isinstance(found, str) else asdict(found)
+    expected["workload"] = asdict(made.workload)
+    expected["protocol"] = asdict(protocol(session))
+    write_file(folder / "expected.json", json_text(expected))
+    if isinstance(found, str):
+        runner.leave_out("energy in the recording", found)

@@ -1,0 +1,157 @@
+"""What a session measures, in the order of its worth: a cut at any point keeps a useful subset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+__all__ = ["Group", "Plan", "full", "quick"]
+
+VARIANTS = ("base", "tiny", "small")
+PEERS = ("timm:vit_small_patch16_224", "timm:swin_tiny_patch4_window7_224", "timm:convnext_tiny")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Workloads of one architecture that differ in the batch size alone.
+
+    ``msda``: the backend, "" for what dilnas chooses by itself.
+    """
+
+    name: str
+    batches: tuple[int, ...]
+    dtype: str
+    compile: str = "eager"
+    mode: str = "inference"
+    msda: str = ""
+
+    def __str__(self) -> str:
+        batches = ",".join(map(str, self.batches))
+        words = [self.name, self.mode, self.dtype, self.compile, f"batch {batches}"]
+        return " ".join([*words, *([f"MSDA by {self.msda}"] if self.msda else [])])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """One session.
+
+    Attributes:
+        side: pixels of the images' sides.
+        sweep: what is swept, most telling first.
+        compiled: the same for torch.compile, which takes tens of seconds each.
+        energy: (name, dtype, batch size) of which the energy is counted.
+        memory: (name, mode, dtype, batch size), each in a fresh process.
+        breakdown: (name, dtype, batch size).
+        comparisons: (dtype, batch size, contenders), the first being the baseline.
+        operator: (batch size, share of the map's side) of the MSDA operator's table.
+        operator_dtypes: and its dtypes.
+        windows, window_s: of the energy.
+        compare_s: seconds of a comparison's rounds.
+        protocol: how a latency is taken, changes to ``Protocol``'s defaults.
+    """
+
+    side: int
+    sweep: tuple[Group, ...]
+    compiled: tuple[Group, ...]
+    energy: tuple[tuple[str, str, int], ...]
+    memory: tuple[tuple[str, str, str, int], ...]
+    breakdown: tuple[tuple[str, str, int], ...]
+    comparisons: tuple[tuple[str, int, tuple[str, ...]], ...]
+    operator: tuple[int, float]
+    operator_dtypes: tuple[str, ...]
+    windows: int = 3
+    window_s: float = 1.5
+    compare_s: float = 8.0
+    protocol: dict[str, float] = field(default_factory=dict)
+
+
+def full_sweep(backends: tuple[str, ...]) -> tuple[Group, ...]:
+    """Every variant, batch size, dtype, way to run and MSDA backend."""
+    large, all_sizes = (64, 128), (1, 8, 64, 128)
+    groups = [Group(name=name, batches=all_sizes, dtype="bf16") for name in VARIANTS]
+    groups += [Group(name=name, batches=(1, 8), dtype="bf16", compile="graph") for name in VARIANTS]
+    groups += [Group(name=name, batches=all_sizes, dtype="fp32") for name in VARIANTS]
+    groups += [
+        Group(name=name, batches=large, dtype="bf16", msda=backend)
+        for backend in backends
+        for name in ("base", "tiny")
+    ]
+    groups += [
+        Group(name=name, batches=(64, 128), dtype="bf16", mode="train") for name in ("base", "tiny")
+    ]
+    groups += [Group(name=name, batches=all_sizes, dtype="fp16") for name in VARIANTS]
+    groups += [Group(name=name, batches=all_sizes, dtype="tf32") for name in VARIANTS]
+    groups += [
+        Group(name=name, batches=(1, 64), dtype="fp32", compile="graph") for name in VARIANTS
+    ]
+    groups += [
+        Group(name=name, batches=(64, 8), dtype="fp32", mode="train", msda=backend)
+        for backend in ("", *backends)
+        for name in ("tiny", "base")
+    ]
+    groups += [
+        Group(name="small", batches=(64, 128), dtype="bf16", mode="train"),
+        Group(name="tiny", batches=(256, 512, 1024), dtype="bf16"),
+        Group(name="base", batches=(256, 512), dtype="bf16"),
+    ]
+    groups += [
+        Group(name="tiny", batches=(1, 64), dtype="fp32", msda=backend)
+        for backend in (*backends, "oracle")
+    ]
+    return tuple(groups)
+
+
+def full(backends: tuple[str, ...]) -> Plan:
+    """On a GPU. ``backends``: of MSDA, beside what dilnas chooses by itself and the oracle."""
+    return Plan(
+        side=224,
+        sweep=full_sweep(backends),
+        compiled=(
+            Group(name="tiny", batches=(64,), dtype="bf16", compile="compile"),
+            Group(name="base", batches=(64,), dtype="bf16", compile="compile"),
+            Group(name="tiny", batches=(64,), dtype="bf16", mode="train", compile="compile"),
+            Group(name="small", batches=(64,), dtype="bf16", compile="compile"),
+            Group(name="tiny", batches=(64,), dtype="fp32", compile="compile"),
+        ),
+        energy=(("base", "bf16", 64), ("tiny", "bf16", 64), ("base", "fp32", 64),
+                ("small", "bf16", 64), ("tiny", "bf16", 1)),
+        memory=(("base", "inference", "bf16", 64), ("base", "train", "bf16", 64),
+                ("tiny", "inference", "fp32", 1), ("tiny", "train", "bf16", 64),
+                ("tiny", "inference", "bf16", 64), ("small", "train", "bf16", 64)),
+        breakdown=(("base", "bf16", 128), ("base", "fp32", 1), ("tiny", "bf16", 64),
+                   ("base", "fp32", 64)),
+        comparisons=(
+            ("bf16", 64, ("tiny", "small", "base")),
+            ("bf16", 64, ("tiny", *PEERS)),
+            ("fp32", 1, ("tiny", "small", "base", *PEERS)),
+        ),
+        operator=(64, 1.0),
+        operator_dtypes=("bf16", "fp32"),
+        protocol={"min_warmup_s": 0.2, "max_warmup_s": 0.6, "min_samples": 10,
+                  "max_samples": 300, "min_s": 0.25, "max_s": 0.8},
+    )  # fmt: skip
+
+
+def quick(backends: tuple[str, ...]) -> Plan:
+    """The whole flow in a minute on a CPU: small images, few rows, figures that mean nothing."""
+    return Plan(
+        side=32,
+        sweep=(
+            Group(name="tiny", batches=(1, 2), dtype="fp32"),
+            Group(name="tiny", batches=(1, 2), dtype="tf32"),
+            Group(name="tiny", batches=(1, 2), dtype="fp32", compile="graph"),
+            *(Group(name="tiny", batches=(1,), dtype="fp32", msda=b) for b in backends),
+            Group(name="tiny", batches=(2,), dtype="fp32", mode="train"),
+        ),
+        compiled=(),
+        energy=(("tiny", "fp32", 1),),
+        memory=(("tiny", "inference", "fp32", 1),),
+        breakdown=(("tiny", "fp32", 1),),
+        comparisons=(("fp32", 1, ("tiny", "small")), ("fp32", 1, ("tiny", PEERS[-1]))),
+        operator=(1, 0.25),
+        operator_dtypes=("fp32",),
+        windows=2,
+        window_s=0.5,
+        compare_s=2.0,
+        protocol={"min_warmup": 1, "min_warmup_s": 0.0, "max_warmup_s": 0.2, "min_samples": 3,
+                  "max_samples": 5, "min_s": 0.0, "max_s": 0.5},
+    )  # fmt: skip

@@ -1,0 +1,146 @@
+"""One session on a GPU machine: checks, measurements, profiles and a summary, in eight minutes.
+
+    python benchmarks/gpu_session.py --out DIR [--device cuda] [--time-limit 480] [--only checks …]
+    python benchmarks/gpu_session.py --out DIR --device cpu --quick       the same flow, anywhere
+
+Needs Python ≥ 3.11, torch ≥ 2.9, numpy, pandas, typer, rich, PyYAML and nvidia-ml-py; dilnas need
+not be installed. Sections run in the order of their worth, each against its share of the time. DIR
+is written after every section and after most items, whole files only, so that a kill at any moment
+leaves what was measured:
+
+    summary.md               tables, what failed, what was left out and why
+    session.json             sections with status, seconds and tracebacks; facts; checks
+    profiles/DEVICE/*.json   one Profile a workload, as ``dilnas report`` reads them
+    comparisons/*.json       Comparison records
+    recordings/*.json        what the device did, for ``ReplayDevice``
+    after/                   the same again, of the sections after a CUDA error, which stays with
+                             its process: another one goes on
+
+Exit code: 0 nothing failed (what was left out for lack of time is listed), 1 something failed, 2
+the command was wrong, 3 the watchdog ended a session that hung.
+"""
+
+from __future__ import annotations
+
+import time
+
+BEGIN = time.monotonic()  # importing torch is part of the time limit
+
+import argparse  # noqa: E402
+import os  # noqa: E402
+import subprocess  # noqa: E402
+import sys  # noqa: E402
+from functools import partial  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[1]
+for folder in (ROOT / "benchmarks", ROOT):
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+# For the fresh processes that memory is measured in.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+)
+
+from gpu_plan import full, quick  # noqa: E402
+from gpu_runner import Runner  # noqa: E402
+from gpu_sections import sections  # noqa: E402
+from gpu_state import Session  # noqa: E402
+
+DEFAULT_LIMIT_S = 480.0
+
+
+def arguments(words: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="measure dilnas on a GPU machine")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the results")
+    parser.add_argument("--device", default="cuda", help="cuda, cuda:N or cpu")
+    parser.add_argument("--time-limit", type=float, default=DEFAULT_LIMIT_S, help="seconds")
+    parser.add_argument("--quick", action="store_true", help="few small workloads: a rehearsal")
+    parser.add_argument("--only", nargs="+", metavar="SECTION", help="these sections alone")
+    parsed = parser.parse_args(words)
+    if not parsed.time_limit > 0:
+        parser.error("--time-limit must be above 0")
+    if parsed.device.partition(":")[0] not in ("cpu", "cuda"):
+        parser.error("--device must be cpu, cuda or cuda:N")
+    return parsed
+
+
+def other_backends() -> tuple[str, ...]:
+    """MSDA backends beside the one that dilnas chooses by itself and the tests' oracle."""
+    try:
+        from dilnas.ops import BACKENDS
+    except ImportError:  # no torch: the sections will say so one by one
+        return ()
+    # Triton's, where there is one, else the portable one is what "auto" takes on a GPU.
+    automatic = "triton" if "triton" in BACKENDS else "portable"
+    return tuple(name for name in BACKENDS if name not in ("oracle", automatic))
+
+
+def health(device: str) -> str:
+    """Why ``device`` answers no more, "" while it does: a CUDA error stays with its process."""
+    if not device.startswith("cuda"):
+        return ""
+    import torch
+
+    try:
+        torch.cuda.synchronize(device)
+    except RuntimeError as error:
+        return str(error).strip().split("\n")[0]
+    return ""
+
+
+def hand_on(runner: Runner, given: argparse.Namespace) -> int:
+    """Run the sections that are left in a new process, into a folder of its own; its exit code."""
+    names = [outcome.name for outcome in runner.outcomes if outcome.status == "handed on"]
+    left = given.time_limit - runner.elapsed_s
+    if not names or left < 5:
+        return 0
+    words = [sys.executable, __file__, "--out", str(given.out / "after"), "--only", *names]
+    words += ["--device", given.device, "--time-limit", f"{left:.0f}"]
+    runner.say(f"the device was lost; a new process goes on with {', '.join(names)}")
+    return subprocess.run([*words, *(["--quick"] if given.quick else [])], check=False).returncode
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run a session; its exit code."""
+    given = arguments(words)
+    say = partial(print, flush=True)
+    plan = (quick if given.quick else full)(other_backends())
+    session = Session(out=given.out, device=given.device, plan=plan)
+    listed = sections(session)
+    if given.only:
+        names = [section.name for section in listed]
+        if unknown := [name for name in given.only if name not in names]:
+            say(f"no such section: {', '.join(unknown)} (there are: {', '.join(names)})")
+            return 2
+        listed = [section for section in listed if section.name in ("facts", *given.only)]
+    if given.device.startswith("cuda"):
+        import torch
+
+        if not torch.cuda.is_available():
+            say("there is no CUDA device here; --device cpu --quick rehearses the session")
+            return 2
+    elif given.quick:
+        import torch
+
+        torch.set_num_threads(1)  # a rehearsal beside other work: threads that spin cost seconds
+    runner = Runner(
+        listed, limit_s=given.time_limit, start=BEGIN, health=partial(health, given.device),
+        say=say, on_change=session.write,
+    )  # fmt: skip
+    runner.watch(partial(session.write, runner))
+    runner.run()
+    session.write(runner)
+    if runner.lost:
+        hand_on(runner, given)
+    runner.say(f"written: {given.out / 'summary.md'}")
+    return runner.exit_code()
+
+
+if __name__ == "__main__":
+    # Not sys.exit alone: a thread or a compiler's pool that hangs must not hold the session up.
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

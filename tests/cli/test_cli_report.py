@@ -1,0 +1,147 @@
+"""`dilnas report`: what it prints where, what it writes, and how it answers bad input."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from dilnas.cli.report import report
+from dilnas.errors import DilnasError, InputError
+from dilnas.files import write_atomic
+from dilnas.measure import profile
+from dilnas.records import Environment, Profile, load_profiles, profile_path
+from dilnas.report.document import profile_json
+
+app = typer.Typer()
+app.command()(report)
+
+OLD = Path(__file__).parents[1] / "records" / "old"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three profiles where ``profile_path`` puts them, one of them measured by an older version."""
+    (measured,) = load_profiles(OLD / "format-1-measured.json")
+    assert isinstance(measured.environment, Environment)
+    elsewhere = replace(measured.environment, device_name="NVIDIA H200")
+    kept: list[Profile] = [
+        measured, replace(measured, environment=elsewhere, name="other"),
+        profile("small", latency=False),
+    ]  # fmt: skip
+    for one in kept:
+        write_atomic(tmp_path / "profiles" / profile_path(one), profile_json(one))
+    (tmp_path / "profiles" / "README.md").write_text("not a profile")
+    return tmp_path / "profiles"
+
+
+def run(*words: object) -> Result:
+    """Output of a command that must succeed."""
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    if result.exception is not None:
+        raise result.exception
+    return result
+
+
+def error_of(*words: object) -> DilnasError:
+    """The error of a command that must fail with one."""
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert isinstance(result.exception, DilnasError), result.exception
+    assert "\n" not in str(result.exception)
+    return result.exception
+
+
+def test_a_folder_is_a_table_over_devices(folder: Path) -> None:
+    """Devices, networks, the paper's figures and doubts, on stdout."""
+    done = run(folder)
+    assert done.stderr == ""
+    for text in ("AMD EPYC", "NVIDIA H200", "no device", "tinyarch", "7.824", "paper: 4.8 GFLOPs",
+                 "spread: the middle half"):  # fmt: skip
+        assert text in done.stdout
+
+
+def test_files_of_any_version_are_taken_together(folder: Path) -> None:
+    """By name, older ones beside new ones."""
+    done = run(OLD / "format-1-measured.json", folder / "no-device" / "small-b1-224-fp32.json")
+    assert "tinyarch" in done.stdout and "small" in done.stdout
+
+
+def test_json_is_one_document_that_is_read_again(folder: Path, tmp_path: Path) -> None:
+    """On stdout, with the table on stderr; the same profiles in the table's order."""
+    done = run(folder, "--json")
+    assert "AMD EPYC" in done.stderr
+    assert len(json.loads(done.stdout)["profiles"]) == 3
+    (tmp_path / "again.json").write_text(done.stdout)
+    again = load_profiles(tmp_path / "again.json")
+    assert set(map(profile_json, again)) == set(map(profile_json, load_profiles(folder)))
+    assert run(tmp_path / "again.json", "--json").stdout == done.stdout
+
+
+def test_csv_has_a_row_a_profile(folder: Path, tmp_path: Path) -> None:
+    """With units in the headings, of the profiles that are shown."""
+    out = tmp_path / "new" / "table.csv"
+    done = run(folder, "--csv", out)
+    assert f"written: {out}" in done.stderr
+    frame = pd.read_csv(out)
+    assert sorted(frame["name"]) == ["other", "small", "tinyarch"]
+    assert frame.set_index("name")["median_ms"]["tinyarch"] == pytest.approx(7.82397)
+    run(folder, "--csv", out, "--device", "h200")
+    assert list(pd.read_csv(out)["device"]) == ["NVIDIA H200"]
+
+
+def test_profiles_are_chosen_by_device_and_name(folder: Path) -> None:
+    """Parts of names; nothing left is an error that says what there is."""
+    assert "AMD" not in run(folder, "--device", "h200").stdout
+    assert "H200" not in run(folder, "--name", "tinyarch").stdout
+    error = error_of(folder, "--device", "A100")
+    assert "AMD EPYC | NVIDIA H200 | no device" in str(error)
+
+
+def test_a_searchs_run_is_not_a_folder_of_profiles(tmp_path: Path) -> None:
+    """Whoever reports on a run is told where its report is."""
+    (tmp_path / "run.json").write_text("{}")
+    for path in (tmp_path, tmp_path / "run.json"):
+        error = error_of(path)
+        assert "report.html" in error.rule and str(path) in str(error)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("absent", None, "cannot be read: No such file"),
+        ("x.json", "{", "not JSON"),
+        ("x.json", '{"dilnas_profile": 99}', "written by a newer dilnas"),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path: Path, name: str, text: str | None, says: str) -> None:
+    """With the file's name in it."""
+    path = tmp_path / name
+    if text is not None:
+        path.write_text(text)
+    error = error_of(path)
+    assert isinstance(error, InputError)
+    assert says in str(error) and str(path) in str(error)
+
+
+def test_an_empty_folder_says_how_profiles_are_made(tmp_path: Path) -> None:
+    """It is what a fresh clone may have."""
+    assert "dilnas profile … --out" in str(error_of(tmp_path))
+
+
+def test_the_report_needs_no_torch(folder: Path) -> None:
+    """A table of files is there at once."""
+    code = (
+        "import sys, typer; from typer.testing import CliRunner; from dilnas.cli.report import"
+        " report; app = typer.Typer(); app.command()(report);"
+        f" assert CliRunner().invoke(app, [{str(folder)!r}, '--json']).exit_code == 0;"
+        " print([m for m in ('torch', 'pandas', 'numpy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

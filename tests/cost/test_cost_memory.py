@@ -1,0 +1,226 @@
+"""The closed form of memory against tensors that are really alive, on random networks; H != W."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from drawn import architectures, sides
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from dilnas.arch import Architecture, Stage
+from dilnas.cost import cost
+from dilnas.cost.memory import (
+    inference_peak_bytes,
+    saved_elements,
+    training_peak_bytes,
+    why_no_training_form,
+)
+from dilnas.cost.memory_parts import (
+    block_visit,
+    downsample_visit,
+    global_attention,
+    peak_of,
+    probability_rows,
+)
+from dilnas.errors import InputError
+from dilnas.measure.memory import tally_bytes
+from dilnas.model import build_model
+from dilnas.variants import variant
+
+MIXED = Architecture(
+    stages=(
+        Stage(dim=24, num_heads=4, msda_depth=2, window_size=5, dilations=(1, 3), mlp_ratio=2.0),
+        Stage(dim=40, num_heads=4, msda_depth=1, global_depth=3, window_size=3, dilations=(2,)),
+    ),
+    pos_embed="both",
+    num_classes=10,
+)
+
+
+class World:
+    """A network and a batch, really there."""
+
+    def __init__(
+        self, architecture: Architecture, size: tuple[int, int], batch: int, **form: object
+    ) -> None:
+        self.model = build_model(architecture).to(**form)
+        self.images = torch.randn(batch, architecture.in_chans, *size).to(**form)
+        kept = (*self.model.parameters(), *self.model.buffers(), self.images)
+        self.own = {t.untyped_storage().data_ptr() for t in kept if t.numel()}
+        self.own_bytes = sum(t.untyped_storage().nbytes() for t in kept)
+
+    def loss(self) -> torch.Tensor:
+        return self.model.train()(self.images).float().square().mean()
+
+    def inference(self) -> int:
+        """Bytes at the peak of an inference call."""
+        self.model.eval()
+
+        def call() -> None:
+            with torch.inference_mode():
+                self.model(self.images)
+
+        return self.own_bytes + tally_bytes(call)
+
+    def training(self) -> int:
+        """Bytes at the peak of a training step."""
+
+        def call() -> None:
+            self.model.zero_grad(set_to_none=True)
+            out = self.model.train()(self.images)
+            out.float().square().mean().backward()
+
+        return self.own_bytes + tally_bytes(call)
+
+    def saved(self) -> int:
+        """Elements of the storages that autograd keeps, each once."""
+        kept: dict[int, torch.UntypedStorage] = {}
+
+        def pack(tensor: torch.Tensor) -> torch.Tensor:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in self.own:
+                kept[storage._cdata] = storage  # alive: nobody else gets the address
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            self.loss()
+        return sum(storage.nbytes() for storage in kept.values()) // 4
+
+
+@st.composite
+def cases(draw: Callable) -> tuple[Architecture, tuple[int, int], int]:
+    """Networks that can be trained: a batch norm needs more than one value a channel."""
+    architecture = draw(architectures(max_stages=3, max_dim=32))
+    size, batch = draw(sides(architecture)), draw(st.integers(1, 4))
+    assume(batch * size[0] * size[1] > architecture.stride**2)
+    return architecture, size, batch
+
+
+@settings(max_examples=30)
+@given(cases())
+def test_inference_holds_what_the_closed_form_says(case: tuple) -> None:
+    """To the byte, on random architectures, sizes and batches of 1 to 4."""
+    architecture, size, batch = case
+    assert World(*case).inference() == inference_peak_bytes(architecture, *size, batch)
+
+
+@settings(max_examples=40)
+@given(cases())
+def test_training_holds_what_the_closed_form_says(case: tuple) -> None:
+    """What is saved and the peak, to the byte, for images of several channels."""
+    architecture, size, batch = case
+    assume(architecture.in_chans > 1 and all(stage.dim > 1 for stage in architecture.stages))
+    world = World(*case)
+    assert world.saved() == saved_elements(architecture, *size, batch)
+    assert world.training() == training_peak_bytes(architecture, *size, batch)
+
+
+@pytest.mark.parametrize("architecture", [MIXED, MIXED.replace(stem="pointconv")])
+def test_a_channels_last_workload_needs_no_copies(architecture: Architecture) -> None:
+    """With images and weights channels-last both forms hold, and are smaller than without."""
+    case = (architecture, (32, 48), 2)
+    world = World(*case, memory_format=torch.channels_last)
+    found = [f(architecture, 32, 48, 2, channels_last=True) for f in FORMS]
+    assert [world.inference(), world.training()] == found
+    plain = [f(architecture, 32, 48, 2) for f in FORMS]
+    assert found[0] <= plain[0]
+    assert found[1] < plain[1]
+
+
+FORMS = (inference_peak_bytes, training_peak_bytes)
+
+
+@pytest.mark.parametrize("name", ["tiny", pytest.param("base", marks=pytest.mark.slow)])
+def test_the_variants_hold_what_the_closed_form_says(name: str) -> None:
+    """Tiny and Base at 64 x 96, two images, to the byte, and in bfloat16 inference too."""
+    world = World(variant(name), (64, 96), 2)
+    assert world.inference() == inference_peak_bytes(variant(name), 64, 96, 2)
+    assert world.training() == training_peak_bytes(variant(name), 64, 96, 2)
+    half = World(variant(name), (64, 96), 2, dtype=torch.bfloat16)
+    assert half.inference() == inference_peak_bytes(variant(name), 64, 96, 2, 2)
+
+
+def test_images_of_one_channel_are_within_two_percent() -> None:
+    """Their maps lie otherwise, and torch copies gradients that are not modelled."""
+    architecture = MIXED.replace(in_chans=1)
+    world = World(architecture, (32, 48), 2)
+    assert world.inference() == inference_peak_bytes(architecture, 32, 48, 2)
+    assert world.training() == pytest.approx(training_peak_bytes(architecture, 32, 48, 2), rel=0.02)
+
+
+def test_taps_outside_of_the_map_share_a_row() -> None:
+    """A 7 x 7 window at dilation 3: on a 4 x 20 map three rows of taps touch it."""
+    assert probability_rows(7, 3, 20, 20) == (49, 49)
+    assert probability_rows(7, 3, 4, 20) == (21, 22)
+    assert probability_rows(1, 5, 1, 1) == (1, 1)
+
+
+def test_the_formulas_take_arrays() -> None:
+    """Two networks at once, one of them without the block, give what they give one by one."""
+    dims, hidden, heads = [12, 20], [30, 40], [3, 4]
+    depth, tokens, batch = [0, 3], 24, 2
+
+    def visits(dim: object, hidden: object, heads: object, depth: object) -> list:
+        attention = global_attention(dim=dim, heads=heads, tokens=tokens, batch=batch)
+        block = block_visit(
+            dim=dim, hidden=hidden, tokens=tokens, batch=batch, qkv_bias=1, pos_conv=1,
+            attention=attention,
+        )  # fmt: skip
+        block.repeats = depth
+        down = downsample_visit(
+            dim=dim, out_dim=2 * dim, kernel=3, tokens=tokens, batch=batch, pos_conv=0, copies=1
+        )
+        return [block, down]
+
+    many = peak_of(visits(*(np.array(column) for column in (dims, hidden, heads, depth))))
+    one = [peak_of(visits(*row)) for row in zip(dims, hidden, heads, depth, strict=True)]
+    assert many.tolist() == one
+
+
+def test_memory_grows_with_the_batch_by_a_constant() -> None:
+    """Large batches are linear: every image adds what the one before it added."""
+    for form in FORMS:
+        sizes = [form(MIXED, 64, 96, batch) for batch in (8, 9, 10)]
+        assert sizes[2] - sizes[1] == sizes[1] - sizes[0] > 0
+
+
+def test_the_budgets_form_is_below_the_exact_one_by_little() -> None:
+    """``Cost.memory_bytes`` leaves out buffers and MSDA's planes: about 1 % of Tiny's maps."""
+    short = inference_peak_bytes(variant("tiny")) - cost(variant("tiny")).memory_bytes()
+    assert 0 < short < 0.01 * inference_peak_bytes(variant("tiny"))
+
+
+@pytest.mark.parametrize("form", [*FORMS, saved_elements])
+@pytest.mark.parametrize(
+    ("size", "batch"), [((33, 32), 1), ((32, 48), 0), ((32, 48), True), ((0, 32), 1)]
+)
+def test_sizes_and_batches_out_of_range_are_refused(
+    form: Callable, size: tuple[int, int], batch: int
+) -> None:
+    """One line that names the field."""
+    with pytest.raises(InputError) as caught:
+        form(MIXED, *size, batch)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_not_covered_says_why() -> None:
+    """Half types and compiled steps have a reason, fp32 and tf32 have none."""
+    assert why_no_training_form("fp32", "eager") == why_no_training_form("tf32", "eager") == ""
+    assert "bf16" in why_no_training_form("bf16", "eager")
+    assert "graph" in why_no_training_form("fp32", "graph")
+
+
+def test_the_closed_form_needs_neither_numpy_nor_torch() -> None:
+    """A budget can be checked on a machine without torch."""
+    script = (
+        "import sys; from dilnas.variants import variant;"
+        "from dilnas.cost.memory import training_peak_bytes; training_peak_bytes(variant('tiny'));"
+        "assert not {'numpy', 'torch'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)

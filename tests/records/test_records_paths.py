@@ -1,0 +1,66 @@
+"""Where a profile lies: safe names, the same workload in the same place, others elsewhere."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+from drawn_records import profiles
+from hypothesis import given, settings
+
+from dilnas.measure import profile as run_profile
+from dilnas.records import Environment, Profile, Workload, profile_path
+from dilnas.records.paths import device_slug
+from dilnas.variants import variant
+
+PLACE = Environment(
+    device_name="NVIDIA H200", platform="", python="", torch="", dilnas="", threads=1
+)
+
+
+@given(profiles())
+@settings(max_examples=60, deadline=None)
+def test_a_path_is_safe_whatever_the_names(profile: Profile) -> None:
+    """One folder and a file of lower-case letters, digits and dashes, short enough for any disk."""
+    path = profile_path(profile)
+    assert re.fullmatch(r"[a-z0-9][a-z0-9-]*/[a-z0-9][a-z0-9-]*\.json", path)
+    assert len(path) < 200
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("NVIDIA H200", "nvidia-h200"),
+        ("NVIDIA H100 80GB HBM3", "nvidia-h100-80gb-hbm3"),
+        ("Intel(R) Xeon(R) CPU @ 2.20GHz", "intel-xeon-cpu-2-20ghz"),
+        ("../../etc", "etc"),
+        ("鯤鵬 920", "920"),
+        ("鯤鵬", "unnamed"),
+    ],
+)
+def test_a_devices_folder(name: str, folder: str) -> None:
+    """What people would write by hand; never a path out of the folder."""
+    assert device_slug(name) == folder
+
+
+def test_a_workload_says_what_differs_from_the_usual() -> None:
+    """Batch, image and dtype always."""
+    tiny = replace(run_profile("tiny", latency=False), environment=PLACE)
+    assert profile_path(tiny) == "nvidia-h200/tiny-b1-224-fp32.json"
+    assert profile_path(replace(tiny, environment=None)) == "no-device/tiny-b1-224-fp32.json"
+    unusual = Workload(
+        batch_size=64, height=800, width=1280, dtype="bf16", mode="train", compile="graph",
+        channels_last=True, threads=2,
+    )  # fmt: skip
+    path = profile_path(replace(tiny, workload=unusual))
+    assert path == "nvidia-h200/tiny-b64-800x1280-bf16-train-graph-channels-last-t2.json"
+
+
+def test_networks_that_share_a_name_do_not_share_a_file() -> None:
+    """The key tells them apart; a network that is called by its key has it once."""
+    other = run_profile(variant("tiny", num_classes=10), latency=False)
+    assert profile_path(other) == f"no-device/{other.architecture.key}-b1-224-fp32.json"
+    named = replace(other, name="tiny")
+    key = other.architecture.key[:8]
+    assert profile_path(named) == f"no-device/tiny-{key}-b1-224-fp32.json"
