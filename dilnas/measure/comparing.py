@@ -86,7 +86,7 @@ def compare(
         seed: of the random orders.
         margin: relative difference that counts as none; None: 3 % on a CPU, 1 % on CUDA.
         rounds: exactly so many rounds and one look, instead of stopping when all is decided.
-        time_limit: seconds for warm-up and rounds; None: 20, and up to 60 for the first twelve
+        time_limit: seconds for warm-up and rounds; None: 30, and up to 60 for the first twelve
             rounds of slow models. Building, and compiling, come on top.
         on_progress: told what is being done, between rounds.
         open_device: gives the device by its name.
@@ -234,7 +234,7 @@ def _extra(plan: _Plan, taken: Rounds) -> dict[str, Any]:
         "stopped_by": taken.stopped_by,
         "margin": plan.rule.margin,
         "interval_coverage": 0.95,
-        "interval_method": "sign test over rounds in random order, all looks together",
+        "interval_method": "signed-rank test over rounds in random order, all looks together",
         "interval_miss_a_look": plan.rule.level,
         "launch_share": _launch_shares(plan.names, taken.runs),
     }

@@ -56,7 +56,7 @@ class Schedule:
             are.
     """
 
-    time_limit_s: float = 20.0
+    time_limit_s: float = 30.0
     patience_s: float = 60.0
     looks: tuple[int, ...] = LOOKS
 

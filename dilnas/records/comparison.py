@@ -39,7 +39,7 @@ class Verdict:
     """``name`` against ``baseline``: time ratio with its interval beside the noise floor.
 
     Attributes:
-        ratio: median over the rounds of time(name) / time(baseline), dimensionless; above 1 is
+        ratio: time(name) / time(baseline) over the paired rounds, dimensionless; above 1 is
             slower.
         low, high: 95 % interval of the ratio, dimensionless.
         noise_low, noise_high: the same, dimensionless, of the baseline against itself.
