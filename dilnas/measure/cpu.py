@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ __all__ = [
     "affinity_cores",
     "available_memory_bytes",
     "cpu_name",
+    "is_virtual",
     "rss_high_water_bytes",
 ]
 
@@ -35,6 +37,7 @@ class CpuUse:
         governor: what chooses the clock of core 0 ("performance", "powersave", …).
         scaling_driver: whose governor it is ("intel_pstate", "acpi-cpufreq", …).
         turbo: whether clocks above the nominal one are allowed.
+        virtual: whether this is a virtual machine, as far as the processor tells.
     """
 
     wall_s: float
@@ -50,6 +53,7 @@ class CpuUse:
     governor: str | None = None
     scaling_driver: str | None = None
     turbo: bool | None = None
+    virtual: bool = False
 
     @classmethod
     def now(
@@ -82,6 +86,7 @@ class CpuUse:
             governor=_word(frequency / "scaling_governor"),
             scaling_driver=_word(frequency / "scaling_driver"),
             turbo=_turbo(cpus),
+            virtual=is_virtual(),
         )  # fmt: skip
 
 
@@ -90,6 +95,15 @@ def _word(path: Path) -> str | None:
         return path.read_text().strip() or None
     except OSError:
         return None
+
+
+@functools.cache
+def is_virtual(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the processor says that a hypervisor runs it (x86, Linux); False where it is mute."""
+    for line in (_word(cpuinfo) or "").splitlines():
+        if line.startswith("flags"):
+            return "hypervisor" in line.split()
+    return False
 
 
 def _turbo(cpus: Path) -> bool | None:

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dilnas.measure.device import Device, Look, Run, open_device
-from dilnas.measure.doubts import launch_doubts, sample_doubts
+from dilnas.measure.doubts import guest_doubts, launch_doubts, sample_doubts
 from dilnas.measure.sampling import Progress, Protocol, Sampled, collect, median_interval
 from dilnas.records import Measurement, Workload
 
@@ -70,6 +70,7 @@ def measure_latency(
     interval = median_interval(sampled.samples)
     extra, launch = _enqueued(runs[warm:])
     doubts = sample_doubts(sampled, protocol, interval) + launch + found.doubts(seen)
+    doubts += guest_doubts(seen[-1])
     return _measurement(sampled, interval, doubts, {**extra, **found.evidence(seen)})
 
 

@@ -7,14 +7,21 @@ import math
 import random
 import re
 import statistics
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from simulated_gpu import FOLDER, GPUS, PROTOCOL
 
 from dilnas.measure import measure_latency
-from dilnas.measure.cpu import CpuUse
-from dilnas.measure.doubts import cpu_doubts, gpu_doubts, launch_doubts, sample_doubts
+from dilnas.measure.cpu import CpuUse, is_virtual
+from dilnas.measure.doubts import (
+    cpu_doubts,
+    gpu_doubts,
+    guest_doubts,
+    launch_doubts,
+    sample_doubts,
+)
 from dilnas.measure.nvml import GpuReading
 from dilnas.measure.replay import Recording, ReplayDevice
 from dilnas.measure.sampling import Protocol, Sampled, collect
@@ -310,3 +317,17 @@ def test_launch_bound_is_told_from_enqueue_time() -> None:
     """Above 80 % of device time the CPU is the bottleneck."""
     assert launch_doubts(0.010, 0.005) == []
     assert "95%" in launch_doubts(0.010, 0.0095)[0]
+
+
+def test_a_virtual_machine_is_said_beside_a_time_that_stands_alone(tmp_path: Path) -> None:
+    """Its neighbours leave no trace; a real machine, a GPU and one that does not tell have none."""
+    guest = tmp_path / "guest"
+    guest.write_text("processor\t: 0\nflags\t\t: fpu sse2 hypervisor avx\n")
+    bare = tmp_path / "bare"
+    bare.write_text("flags\t\t: fpu sse2 avx\nbugs\t\t: hypervisor\n")
+    told = [is_virtual(path) for path in (guest, bare, tmp_path / "absent")]
+    assert told == [True, False, False]
+    counters = CpuUse(wall_s=0, own_s=0, busy_s=0, stolen_s=0, cores=2, virtual=True)
+    assert "virtual machine" in guest_doubts(counters)[0]
+    assert guest_doubts(replace(counters, virtual=False)) == []
+    assert guest_doubts(GpuReading(absent="no NVML")) == []
