@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from dilnas.cli.options import ChannelsLast, Compile, CudaGraph, DeviceName, Threads
+
 __all__ = ["compare"]
 
 
@@ -25,26 +27,17 @@ def compare(  # noqa: PLR0917 - typer's parameters are the options
         str | None,
         typer.Option(help="What all are compared with (default: the first).", show_default=False),
     ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(
-            help="cpu, cuda or cuda:N (default: cuda where there is one).", show_default=False
-        ),
-    ] = None,
+    device: DeviceName = None,
     batch_size: Annotated[int, typer.Option(help="Images in a batch.")] = 1,
     dtype: Annotated[str, typer.Option(help="fp32, tf32, fp16 or bf16.")] = "fp32",
     img_size: Annotated[str, typer.Option(help="224, or HEIGHTxWIDTH.")] = "224",
     mode: Annotated[str, typer.Option(help="inference, or train: forward and backward.")] = (
         "inference"
     ),
-    threads: Annotated[int, typer.Option(help="CPU threads; 0: as torch finds them.")] = 0,
-    channels_last: Annotated[
-        bool, typer.Option("--channels-last", help="Memory format of images and convolutions.")
-    ] = False,
-    compile_it: Annotated[bool, typer.Option("--compile", help="Run under torch.compile.")] = False,
-    cuda_graph: Annotated[
-        bool, typer.Option("--cuda-graph", help="Run as a captured CUDA graph.")
-    ] = False,
+    threads: Threads = 0,
+    channels_last: ChannelsLast = False,
+    compile_it: Compile = False,
+    cuda_graph: CudaGraph = False,
     margin: Annotated[
         float | None,
         typer.Option(
@@ -88,9 +81,8 @@ def compare(  # noqa: PLR0917 - typer's parameters are the options
       dilnas compare timm:resnet50 tiny --device cuda --dtype bf16
       dilnas compare my_models:old my_models:new --margin 0.01 --json
     """
-    from dilnas.cli.profile import _console
     from dilnas.cli.profile_options import check_writable, image_sides
-    from dilnas.cli.progress import Progress
+    from dilnas.cli.progress import Progress, console
     from dilnas.files import write_atomic
     from dilnas.measure.comparing import compare as run
     from dilnas.report.comparison import comparison_view
@@ -117,7 +109,7 @@ def compare(  # noqa: PLR0917 - typer's parameters are the options
             time_limit=time_limit,
             on_progress=progress,
         )
-    _console(stderr=json).print(comparison_view(result))
+    console(stderr=json).print(comparison_view(result))
     if json:
         print(comparison_json(result), flush=True)
     if out is not None:  # last: a folder that cannot be written must not cost the measurement

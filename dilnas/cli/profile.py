@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dilnas.cli.options import ChannelsLast, Compile, CudaGraph, DeviceName, Threads
 from dilnas.cli.profile_options import (
     check_roofline,
     check_writable,
@@ -17,7 +18,7 @@ from dilnas.cli.profile_options import (
     numbers,
     words,
 )
-from dilnas.cli.progress import Progress
+from dilnas.cli.progress import Progress, console
 from dilnas.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,12 +37,7 @@ def profile(  # noqa: PLR0917 - typer's parameters are the options
     variant: Annotated[
         str | None, typer.Option(help="The same as the argument.", show_default=False)
     ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(
-            help="cpu, cuda or cuda:N (default: cuda where there is one).", show_default=False
-        ),
-    ] = None,
+    device: DeviceName = None,
     batch_size: Annotated[str, typer.Option(help="Images in a batch: 1, or 1,8,64.")] = "1",
     img_size: Annotated[
         str, typer.Option(help="Side or HEIGHTxWIDTH: 224, or 224,384,800x1280.")
@@ -50,14 +46,10 @@ def profile(  # noqa: PLR0917 - typer's parameters are the options
     mode: Annotated[
         str, typer.Option(help="inference, train (forward and backward), or both.")
     ] = "inference",
-    compile_it: Annotated[bool, typer.Option("--compile", help="Run it by torch.compile.")] = False,
-    cuda_graph: Annotated[
-        bool, typer.Option("--cuda-graph", help="Replay it as a CUDA graph.")
-    ] = False,
-    channels_last: Annotated[
-        bool, typer.Option("--channels-last", help="Images and 4-d weights channels last.")
-    ] = False,
-    threads: Annotated[int, typer.Option(help="CPU threads; 0: as torch finds them.")] = 0,
+    compile_it: Compile = False,
+    cuda_graph: CudaGraph = False,
+    channels_last: ChannelsLast = False,
+    threads: Threads = 0,
     latency: Annotated[
         bool, typer.Option("--latency/--no-latency", help="Run it, or only count.")
     ] = True,
@@ -175,8 +167,7 @@ def _deliver(done: Sequence[Profile], count: int, *, json: bool, out: Path | Non
     from dilnas.report.sweep import sweep_view
     from dilnas.report.tables import profile_view
 
-    console = _console(stderr=json)
-    console.print(profile_view(done[0]) if count == 1 else sweep_view(done))
+    console(stderr=json).print(profile_view(done[0]) if count == 1 else sweep_view(done))
     if json:
         print(profile_json(done[0]) if count == 1 else profiles_json(done), flush=True)
     if out is not None:
@@ -204,11 +195,3 @@ def _which(architecture: str | None, variant: str | None) -> str:
             got=" and ".join(given) or "nothing",
         )  # fmt: skip
     return given[0]
-
-
-def _console(*, stderr: bool) -> Any:
-    """A pipe has no width: tables are not folded for it, so that lines can be searched."""
-    from rich.console import Console
-
-    console = Console(stderr=stderr, highlight=False)
-    return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=120)

@@ -1,11 +1,12 @@
-"""Progress on stderr without a thread: written between runs, never within one."""
+"""What a command shows: progress between runs and without a thread, and where tables go."""
 
 from __future__ import annotations
 
 import sys
 import time
+from typing import Any
 
-__all__ = ["Progress"]
+__all__ = ["Progress", "console"]
 
 
 class Progress:
@@ -51,3 +52,11 @@ class Progress:
         if self.shown and self.terminal:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
+
+
+def console(*, stderr: bool) -> Any:
+    """A pipe has no width: tables are not folded for it, so that lines can be searched."""
+    from rich.console import Console
+
+    found = Console(stderr=stderr, highlight=False)
+    return found if found.is_terminal else Console(stderr=stderr, highlight=False, width=120)

@@ -15,6 +15,7 @@ from dilnas.errors import RunError
 from dilnas.files import write_atomic
 from dilnas.report.front_data import FrontPicture, number
 from dilnas.report.front_figure import front_figure
+from dilnas.report.page import figure_html, html_page, html_table
 from dilnas.runs import RunDirectory
 
 __all__ = ["front_table", "write_front_html"]
@@ -70,37 +71,28 @@ def write_front_html(run: RunDirectory) -> Path:
     no front or the directory cannot be written.
     """
     picture = FrontPicture.of(run)
-    figure = front_figure(picture).to_html(
-        full_html=False, include_plotlyjs=True, div_id="front",
-        config={"displayModeBar": False, "responsive": True},
-    )  # fmt: skip
-    page = _PAGE.format(
-        title=escape(picture.title),
+    title = escape(picture.title)
+    body = _BODY.format(
+        title=title,
         summary=escape(picture.summary()),
         origin=escape(picture.origin()),
         beyond=escape(_beyond(picture)),
-        figure=figure,
+        figure=figure_html(front_figure(picture), "front"),
         table=_html_table(run.front_rows()),
     )
+    page = html_page(title=f"{title}: front", body=body, figure="front")
     write_atomic(run.report_html, page, kind=RunError)
     return run.report_html
 
 
 def _html_table(rows: Sequence[Mapping[str, Any]]) -> str:
     columns = _columns(rows)
-    head = "".join(f"<th{_side(f)}>{escape(title)}</th>" for _, title, f in columns)
-    body = "".join(
-        ('<tr class="reference">' if row.get("trial") is None else "<tr>")
-        + "".join(f"<td{_side(f)}>{escape(_shown(row.get(n), f))}</td>" for n, _, f in columns)
-        + "</tr>"
-        for row in rows
+    return html_table(
+        [title for _, title, _ in columns],
+        [[_shown(row.get(name), form) for name, _, form in columns] for row in rows],
+        [bool(form) for _, _, form in columns],
+        ["reference" if row.get("trial") is None else "" for row in rows],
     )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _side(form: str) -> str:
-    """Numbers are aligned on the right."""
-    return ' class="number"' if form else ""
 
 
 def _beyond(picture: FrontPicture) -> str:
@@ -109,26 +101,7 @@ def _beyond(picture: FrontPicture) -> str:
     return f"Beyond the right edge, not drawn: {names}." if names else ""
 
 
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}: front</title>
-<style>
- :root {{ color-scheme: light dark; --ink: #222; --dim: #666; --page: #fff; --rule: #8884 }}
- @media (prefers-color-scheme: dark) {{
-   :root {{ --ink: #ddd; --dim: #a0a4ab; --page: #16181c }}
- }}
- body {{ font: 15px/1.5 system-ui, sans-serif; margin: 1.5rem auto; max-width: 70rem;
-        padding: 0 1rem; color: var(--ink); background: var(--page) }}
- h1 {{ font-size: 1.4rem; margin: 0 0 .3rem; overflow-wrap: anywhere }}
- p {{ margin: 0; max-width: 60rem }} .dim, .reference {{ color: var(--dim) }}
- .wide {{ overflow-x: auto; margin: .5rem 0 1rem }}
- table {{ border-collapse: collapse; font-variant-numeric: tabular-nums }}
- th, td {{ padding: .3rem .7rem; border-bottom: 1px solid var(--rule); text-align: left;
-          white-space: nowrap }}
- .number {{ text-align: right }}
-</style></head><body>
-<h1>Front of {title}</h1>
+_BODY = """<h1>Front of {title}</h1>
 <p>{summary} <span class="dim">{beyond}</span></p>
 <p class="dim">{origin}</p>
 {figure}
@@ -140,11 +113,4 @@ proxy trainings: they rank the candidates of this search and say nothing of full
 trials that were stopped early come from fewer images and compare only with one another. The front
 was chosen on the validation split: believe the test column more.</p>
 <p class="dim">Take one: <code>dilnas export RUN --pick knee</code>, <code>best</code> or a trial
-number.</p>
-<script>
- const dark = matchMedia("(prefers-color-scheme: dark)");
- const ink = () => Plotly.relayout("front", {{"font.color": dark.matches ? "#ddd" : "#222"}});
- dark.addEventListener("change", ink); ink();
-</script>
-</body></html>
-"""
+number.</p>"""

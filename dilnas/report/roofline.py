@@ -17,6 +17,7 @@ from dilnas.files import write_atomic
 from dilnas.records import Breakdown, Profile
 from dilnas.report.breakdown import OPERATOR_NAMES, breakdown_rows
 from dilnas.report.measured import workload_words
+from dilnas.report.page import figure_html, html_page, html_table
 
 __all__ = ["write_roofline"]
 
@@ -51,15 +52,14 @@ def write_roofline(profiles: Profile | Sequence[Profile], path: str | os.PathLik
         figure = roofline_figure([(_heading(profile), one) for profile, one in shown])
     except ImportError as error:
         raise DependencyError("needs plotly, which is not installed", where="--roofline") from error
-    page = _PAGE.format(
-        title=escape(" and ".join(dict.fromkeys(_heading(profile) for profile, _ in shown))),
+    title = escape(" and ".join(dict.fromkeys(_heading(profile) for profile, _ in shown)))
+    body = _BODY.format(
+        title=title,
         device=escape("; ".join(dict.fromkeys(_device(profile) for profile, _ in shown))),
-        figure=figure.to_html(
-            full_html=False, include_plotlyjs=True, div_id="roofline",
-            config={"displayModeBar": False, "responsive": True},
-        ),
+        figure=figure_html(figure, "roofline"),
         breakdowns="".join(_section(profile, one) for profile, one in shown),
-    )  # fmt: skip
+    )
+    page = html_page(title=f"{title}: roofline", body=body, figure="roofline")
     write_atomic(path, page)
 
 
@@ -88,17 +88,14 @@ def _section(profile: Profile, breakdown: Breakdown) -> str:
 
 
 def _table(breakdown: Breakdown) -> str:
-    head = "".join(f"<th{_side(form)}>{title}</th>" for title, _, form in _COLUMNS)
-    body = "".join(
-        "<tr>"
-        + "".join(
-            f"<td{_side(form)}>{escape(_shown(row, field or title, form))}</td>"
-            for title, field, form in _COLUMNS
-        )
-        + "</tr>"
-        for row in breakdown_rows(breakdown)
+    return html_table(
+        [title for title, _, _ in _COLUMNS],
+        [
+            [_shown(row, field or title, form) for title, field, form in _COLUMNS]
+            for row in breakdown_rows(breakdown)
+        ],
+        [bool(form) for _, _, form in _COLUMNS],
     )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _shown(row: dict[str, Any], field: str, form: str) -> str:
@@ -110,32 +107,7 @@ def _shown(row: dict[str, Any], field: str, form: str) -> str:
     return f"{value:{form}}"
 
 
-def _side(form: str) -> str:
-    """Numbers are aligned on the right."""
-    return ' class="number"' if form else ""
-
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}: roofline</title>
-<style>
- :root {{ color-scheme: light dark; --ink: #222; --dim: #666; --page: #fff; --rule: #8884 }}
- @media (prefers-color-scheme: dark) {{
-   :root {{ --ink: #ddd; --dim: #a0a4ab; --page: #16181c }}
- }}
- body {{ font: 15px/1.5 system-ui, sans-serif; margin: 1.5rem auto; max-width: 70rem;
-        padding: 0 1rem; color: var(--ink); background: var(--page) }}
- h1 {{ font-size: 1.4rem; margin: 0 0 .3rem; overflow-wrap: anywhere }}
- h2 {{ font-size: 1.1rem; margin: 1.5rem 0 .3rem; overflow-wrap: anywhere }}
- p {{ margin: 0; max-width: 60rem; overflow-wrap: anywhere }} .dim {{ color: var(--dim) }}
- .wide {{ overflow-x: auto; margin: .5rem 0 1rem }}
- table {{ border-collapse: collapse; font-variant-numeric: tabular-nums }}
- th, td {{ padding: .3rem .7rem; border-bottom: 1px solid var(--rule); text-align: left;
-          white-space: nowrap }}
- .number {{ text-align: right }}
-</style></head><body>
-<h1>{title}</h1>
+_BODY = """<h1>{title}</h1>
 <p class="dim">{device}</p>
 {figure}
 <p class="dim">Left and middle: each mark is an operator or a part of the network, as large as its
@@ -144,11 +116,4 @@ that it must move; the lines are what this device was seen to do with large matr
 large copies. Right: operators that multiply nothing, by the bytes that they must move a second;
 beyond the dashed line their data stay in caches. Bytes are counted once for each operator: inputs,
 outputs and weights.</p>
-{breakdowns}
-<script>
- const dark = matchMedia("(prefers-color-scheme: dark)");
- const ink = () => Plotly.relayout("roofline", {{"font.color": dark.matches ? "#ddd" : "#222"}});
- dark.addEventListener("change", ink); ink();
-</script>
-</body></html>
-"""
+{breakdowns}"""
