@@ -52,12 +52,14 @@ def bottleneck(
     largest = max(operators, key=lambda row: row.time_s)
     macs = sum(row.macs for row in operators)
     sentence = _sentence(largest, largest.time_s / total, macs, rates)
+    if largest.name == IDLE:
+        return sentence  # while the device waits for the host, faster kernels gain nothing
     idle = next((row.time_s / total for row in operators if row.name == IDLE), 0.0)
-    if largest.name != IDLE and idle >= WAITING:
+    if idle >= WAITING:
         sentence += f" The GPU waits for the host {idle:.0%} of the time: {_HOST}."
     sentence += _most_to_gain(operators, largest, total, rates)
     part = max(parts, key=lambda row: row.time_s)
-    if largest.name != IDLE and part.time_s < total:
+    if part.time_s < total:
         sentence += f" Of the parts, {part.name} takes most: {part.time_s / total:.0%}."
     return sentence
 
