@@ -40,7 +40,7 @@ class _Stop(Exception):  # noqa: N818
 
 
 def sections(session: Session) -> list[Section]:
-    """In the order of their worth; weights are seconds of a session of 480."""
+    """In the order of their worth; weights are seconds of a session of about 460."""
 
     def bound(work: Callable[[Session, Runner], None]) -> Callable[[Runner], None]:
         return lambda runner: work(session, runner)
