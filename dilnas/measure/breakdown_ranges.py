@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -32,6 +34,10 @@ _NO_WORK = ("gpu_user_annotation", "cuda_sync", "overhead")
 
 _HIDDEN = ("[memory]", "profiler::", "Activity Buffer Request")
 """Host events of the profiler itself."""
+
+_RUNTIME = re.compile("(cu|cuda|hip)[A-Z]")
+"""Names of the runtime's and the driver's calls. One made outside of any operator is linked to
+nothing, like an operator, but its number is CUPTI's: that of some operator by chance."""
 
 
 def observe(
@@ -132,7 +138,7 @@ def _profiled(call: Callable[[], object], device: Device, batches: int, on_cuda:
     activities = [ProfilerActivity.CPU]
     if on_cuda:
         activities.append(ProfilerActivity.CUDA)
-    with _quiet_kineto(), profile(activities=activities) as profiler:
+    with _quiet(), profile(activities=activities) as profiler:
         for _ in range(batches):
             device.synchronize()
             with record_function(BATCH):
@@ -143,13 +149,16 @@ def _profiled(call: Callable[[], object], device: Device, batches: int, on_cuda:
 
 
 @contextmanager
-def _quiet_kineto() -> Iterator[None]:
+def _quiet() -> Iterator[None]:
     """No lines of the profiler's own on stderr, unless the user asked for a level."""
     name = "KINETO_LOG_LEVEL"
     given = os.environ.get(name)
     os.environ.setdefault(name, "99")
     try:
-        yield
+        with warnings.catch_warnings():
+            # torch 2.11 warns of cycles, and there is one here.
+            warnings.filterwarnings("ignore", message=".*Profiler clears events")
+            yield
     finally:
         if given is None:
             del os.environ[name]
@@ -169,7 +178,8 @@ def _trace(events: Sequence[Any]) -> Trace:
             if _is_work(event):
                 duration = (event.end_ns() - event.start_ns()) / 1e3
                 kernels.append((event.start_ns() / 1e3, duration))
-                launched[event.linked_correlation_id()] += duration
+                if number := event.linked_correlation_id():  # 0: launched outside of any operator
+                    launched[number] += duration
         elif _is_operator(event):
             host.append(event)
     spans = [
@@ -189,6 +199,8 @@ def _is_operator(event: Any) -> bool:
     """
     if event.linked_correlation_id() or event.is_async() or event.name().startswith(_HIDDEN):
         return False
+    if _RUNTIME.match(event.name()):
+        return False
     return bool(event.start_thread_id() == event.end_thread_id())
 
 
@@ -196,5 +208,5 @@ def _is_work(event: Any) -> bool:
     """Whether a device event is a kernel, copy or fill, and no range's shadow or wait."""
     if event.is_user_annotation() or event.name().startswith(RANGE):
         return False
-    kind = getattr(event, "activity_type", None)  # torch 2.10 and later
+    kind = getattr(event, "activity_type", None)  # not in torch 2.11
     return kind is None or kind() not in _NO_WORK

@@ -123,6 +123,25 @@ def test_device_events_are_linked_to_the_operator_that_launched_them() -> None:
     assert trace.kernels_us == ((60, 20), (80, 1))
 
 
+def test_a_runtime_call_outside_of_operators_gets_no_kernels() -> None:
+    """Its number is of another series than the operators' and may be the same by chance."""
+    trace = _trace(
+        [
+            Event(BATCH, 0, 100, number=5),
+            Event("aten::addmm", 10, 30, number=7),
+            Event("cudaDeviceSynchronize", 85, 99, number=7, kind="cuda_runtime"),
+            Event("cuLaunchKernelEx", 84, 85, number=5, kind="cuda_driver"),
+            Event("Lazy Function Loading", 12, 14, number=0, thread=99, kind="overhead"),
+            Event("gemm", 60, 80, number=90, link=7, device="CUDA", kind="kernel"),
+            Event("by nobody", 80, 84, number=91, link=0, device="CUDA", kind="kernel"),
+        ]
+    )
+    assert {s.name: s.kernels_us for s in trace.spans if s.kernels_us} == {"aten::addmm": 20}
+    (batch,) = attribute(trace, on_device=True)
+    assert batch.total_us == 24
+    assert batch.spent[OUTSIDE, "other"].time_us == 24
+
+
 def test_the_order_of_the_events_does_not_matter() -> None:
     """A profiler lists threads one after the other, the backward one perhaps first."""
     trace = device_trace()
