@@ -118,7 +118,6 @@ def breakdown(session: Session, runner: Runner) -> None:
 
 def compare(session: Session, runner: Runner) -> None:
     """Contenders interleaved; timm's only where timm is."""
-    from dilnas.errors import DilnasError
     from dilnas.measure.comparing import compare as run_compare
     from dilnas.records import comparison_dict
 
@@ -135,8 +134,9 @@ def compare(session: Session, runner: Runner) -> None:
                 specs, device=session.device, dtype=dtype, batch_size=batch,
                 img_size=plan.side, time_limit=plan.compare_s,
             )  # fmt: skip
-        except DilnasError as error:
+        except Exception as error:  # noqa: BLE001 - the next comparison may do
             runner.fail(what, error)
+            free(session)
             continue
         session.comparisons.append(found)
         write_file(

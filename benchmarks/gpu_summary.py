@@ -182,8 +182,8 @@ def _breakdowns(session: Session) -> str:
         w = p.workload
         rates = f"{b.rates.macs_per_s / 1e12:.3g} TMAC/s, {b.rates.bytes_per_s / 1e9:.4g} GB/s"
         rows = [
-            (row.name, row.time_s * 1e3, f"{row.time_s / b.total_s:.1%}", row.macs / 1e9,
-             row.moved_bytes / 1e9, f"{row.attained(b.rates):.1%}", row.bound(b.rates))
+            (row.name, row.time_s * 1e3, f"{row.time_s / b.total_s:.1%}",
+             *(_work(row, b.rates) if row.moved_bytes else ("", "", "", "")))
             for row in (*b.parts, *b.operators)
         ]  # fmt: skip
         header = ("part or operator", "ms", "share", "GMACs", "GB", "of the roof", "bound")
@@ -193,6 +193,12 @@ def _breakdowns(session: Session) -> str:
             f"{b.method}\n\n{table(header, rows)}"
         )
     return "\n\n".join(texts)
+
+
+def _work(row: Any, rates: Any) -> tuple[object, ...]:
+    return (
+        row.macs / 1e9, row.moved_bytes / 1e9, f"{row.attained(rates):.1%}", row.bound(rates),
+    )  # fmt: skip
 
 
 def _comparisons(session: Session) -> str:

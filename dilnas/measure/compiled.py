@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -39,7 +40,12 @@ def compiling() -> Iterator[None]:
 
     refusals = (dynamo.exc.TorchDynamoException, dynamo.exc.FailOnRecompileLimitHit)
     try:
-        with dynamo.config.patch(recompile_limit=256, fail_on_recompile_limit_hit=True):
+        with (
+            dynamo.config.patch(recompile_limit=256, fail_on_recompile_limit_hit=True),
+            warnings.catch_warnings(),
+        ):
+            # That TF32 is off in fp32 is meant.
+            warnings.filterwarnings("ignore", message="TensorFloat32 tensor cores")
             yield
     except refusals as error:
         raise DeviceError(
@@ -98,6 +104,8 @@ def captured(
         graph.replay()
         return out
 
+    # A graph holds addresses, not tensors: weights and images live as long as the replay does.
+    replay.works_on = call  # type: ignore[attr-defined]
     return replay, {"capture_s": time.perf_counter() - begin}
 
 

@@ -126,11 +126,20 @@ class NullDevice:
 
 
 def open_device(name: str) -> Device:
-    """The device of this machine by its Workload name; see ``machine.choose_device`` for names."""
+    """The device of this machine by its Workload name; see ``machine.choose_device`` for names.
+
+    Raises DeviceError for a GPU that is there and cannot be used: full, reserved, lost.
+    """
     if name.startswith("cuda"):
         from dilnas.measure.on_cuda import CudaDevice
 
-        return CudaDevice(name)
+        try:
+            return CudaDevice(name)
+        except RuntimeError as error:  # torch's own says in its first line what CUDA said
+            why = str(error).strip().partition("\n")[0]
+            raise DeviceError(
+                f"the device cannot be used: {why}", where="--device", got=name
+            ) from error
     from dilnas.measure.on_cpu import CpuDevice
 
     return CpuDevice()

@@ -97,6 +97,17 @@ def _check_cuda(workload: Workload) -> None:
         )  # fmt: skip
 
 
+_NO_MEMORY = (
+    "can't allocate memory", "not enough memory",  # the CPU's allocator
+    "CUDA error: out of memory",  # of CUDA itself: a context, a stream, a graph
+    "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED",
+)  # fmt: skip
+"""In texts of the RuntimeErrors that are raised for want of memory past torch's CUDA allocator."""
+
+_NO_ENGINE = ("unable to find an engine", "Unable to find a valid cuDNN algorithm")
+"""What cuDNN's convolutions end with when none of their algorithms gets the memory it asks for."""
+
+
 @contextmanager
 def fits(workload: Workload) -> Iterator[None]:
     """Turn what a workload cannot have into one clear DeviceError.
@@ -111,8 +122,13 @@ def fits(workload: Workload) -> Iterator[None]:
         raise _does_not_fit(workload) from error
     except RuntimeError as error:
         text = str(error)
-        if "can't allocate memory" in text or "not enough memory" in text:
+        if any(words in text for words in _NO_MEMORY):
             raise _does_not_fit(workload) from error
+        if any(words in text for words in _NO_ENGINE):
+            raise DeviceError(
+                "cuDNN finds no way to run a convolution, most likely for want of memory",
+                where="--batch-size", got=f"{workload.batch_size} in {workload.dtype}",
+            ) from error  # fmt: skip
         if "not implemented for" in text and workload.dtype in ("fp16", "bf16"):
             raise DeviceError(
                 f"an operator has no {workload.dtype} kernel on this device: {text}",

@@ -26,6 +26,9 @@ _REASONS = {
 _NOT_AVAILABLE = (2**32 - 1, 2**64 - 1)
 """nvml.h, NVML_VALUE_NOT_AVAILABLE: all bits set, in 32 or 64 of them."""
 
+_TEMPERATURES = range(60, 126)
+"""°C at which a GPU may slow down: newer drivers answer some with a margin, such as -2, instead."""
+
 DEFAULT_CLOCK = "default application clock"
 MAXIMUM_CLOCK = "maximum clock"
 
@@ -149,7 +152,7 @@ class Gpu:
                 "base_clock_mhz": base,
                 "base_clock_kind": kind,
                 "default_power_limit_w": _thousandth(default),
-                "slowdown_temperature_c": slowdown,
+                "slowdown_temperature_c": slowdown if slowdown in _TEMPERATURES else None,
                 "mig": None if mig is None else bool(mig),
                 "refused": refused,
             }

@@ -129,6 +129,12 @@ def test_all_bits_set_is_no_number(nothing: int) -> None:
     assert gpu(nvmlDeviceGetTotalEnergyConsumption=nothing).energy_j() is None
 
 
+@pytest.mark.parametrize("margin", [50, 2**32 - 2, 0])
+def test_a_margin_is_no_temperature_at_which_a_gpu_slows_down(margin: int) -> None:
+    """50 °C left, or -2, in the place of 90 °C would make every reading a doubt."""
+    assert gpu(nvmlDeviceGetTemperatureThreshold=margin).read().slowdown_temperature_c is None
+
+
 def test_the_maximum_clock_stands_in_for_application_clocks_and_says_so() -> None:
     """Deprecated since CUDA 13, refused by some GPUs, 0 on others."""
     for answer in (refused(), 0):

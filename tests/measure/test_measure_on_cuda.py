@@ -5,15 +5,18 @@ Whether real events, streams and NVML do what is asked of them is for ``tests/gp
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from dilnas.measure.device import Run
+from dilnas.errors import DeviceError
+from dilnas.measure.compiled import captured
+from dilnas.measure.device import Run, open_device
 from dilnas.measure.nvml import Gpu
 from dilnas.measure.on_cuda import CudaDevice
 
@@ -128,6 +131,21 @@ def test_without_nvml_looks_say_why_and_there_is_no_energy(
     assert device.evidence(looks)["l2_cache"] == "warm, not flushed"
 
 
+def test_a_gpu_that_cannot_be_used_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As CUDA tells it of a GPU that somebody else has filled."""
+    WrittenDown(monkeypatch)
+
+    def full(*_: object) -> None:
+        raise torch.AcceleratorError("CUDA error: out of memory\nCUDA kernel errors might be")
+
+    monkeypatch.setattr(torch.cuda, "synchronize", full)
+    with pytest.raises(DeviceError) as caught:
+        open_device("cuda:0")
+    assert str(caught.value) == (
+        "--device: the device cannot be used: CUDA error: out of memory (got cuda:0)"
+    )
+
+
 def test_an_error_of_the_call_leaves_the_device_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     """It reaches the caller, and the next run works."""
     device = CudaDevice("cuda:0", WrittenDown(monkeypatch).clock)
@@ -138,3 +156,30 @@ def test_an_error_of_the_call_leaves_the_device_as_it_was(monkeypatch: pytest.Mo
     with pytest.raises(ZeroDivisionError):
         device.run(fails)
     assert device.run(lambda: None).device_s == 0.0125
+
+
+def test_a_captured_call_keeps_its_weights_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A graph reads addresses: nobody else may be given that memory while it can be replayed."""
+
+    class Stream:
+        def __init__(self, *_: object) -> None: ...
+
+        def wait_stream(self, other: object) -> None: ...
+
+    replays: list[int] = []
+    for name, stand_in in {
+        "Stream": Stream, "current_stream": Stream, "device": lambda _: nullcontext(),
+        "stream": lambda _: nullcontext(), "graph": lambda *_, **__: nullcontext(),
+        "synchronize": lambda *_: None,
+        "CUDAGraph": lambda: SimpleNamespace(replay=lambda: replays.append(1)),
+    }.items():  # fmt: skip
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    model = torch.nn.Linear(1, 1)
+    weights = weakref.ref(model.weight)
+    replay, _ = captured(lambda model=model: model(torch.ones(1)), torch.device("cuda", 0))
+    del model
+    assert weights() is not None
+    assert replay().shape == (1,)
+    assert replays == [1]
+    del replay
+    assert weights() is None

@@ -129,6 +129,15 @@ def test_progress_is_told() -> None:
     [
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB"), "does not fit"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "does not fit"),
+        (torch.AcceleratorError("CUDA error: out of memory\nSearch for it"), "does not fit"),
+        (
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(h)`"),
+            "does not fit",
+        ),
+        (
+            RuntimeError("GET was unable to find an engine to execute this computation"),
+            "for want of memory",
+        ),
         (ValueError("Expected more than 1 value per channel when training"), "larger batch"),
         (RuntimeError("\"gelu\" not implemented for 'Half'"), "no fp16 kernel"),
     ],
