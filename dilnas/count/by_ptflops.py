@@ -7,6 +7,10 @@ fails. Its counting mode alone does none of that and gives the same figure.
 
 from __future__ import annotations
 
+import importlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from dilnas.arch import Architecture
@@ -59,10 +63,29 @@ def run_ptflops(module: nn.Module, sample: Tensor) -> dict[str, int]:
 
 def ptflops_engine() -> Any:
     """The module ``ptflops.aten_engine``. Raises DependencyError where it cannot be imported."""
+    name = "ptflops.aten_engine"
     try:
-        from ptflops import aten_engine
-    except (ImportError, RuntimeError) as error:  # a broken torchvision raises RuntimeError
+        try:
+            return importlib.import_module(name)
+        except RuntimeError:  # of a torchvision that does not fit torch; ptflops can do without one
+            with _without_torchvision():
+                return importlib.import_module(name)
+    except (ImportError, RuntimeError) as error:
         raise DependencyError(
             f"cannot be imported: {error}", where="ptflops", expected="pip install 'ptflops>=0.7.5'"
         ) from error
-    return aten_engine
+
+
+@contextmanager
+def _without_torchvision() -> Iterator[None]:
+    """As if torchvision were not installed: an ImportError, which ptflops expects, as timm's is."""
+    missing = "torchvision" not in sys.modules
+    found = sys.modules.get("torchvision")
+    sys.modules["torchvision"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if missing:
+            del sys.modules["torchvision"]
+        else:
+            sys.modules["torchvision"] = found  # type: ignore[assignment]

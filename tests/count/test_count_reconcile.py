@@ -278,3 +278,23 @@ except DependencyError as error:
     )
     assert done.stdout.startswith(f"{name}: cannot be imported: operator torchvision::nms")
     assert len(done.stdout.splitlines()) == 1
+
+
+def test_ptflops_counts_beside_a_torchvision_that_does_not_fit_torch() -> None:
+    """As pip installs it for timm beside a CPU-only torch: nothing here needs it."""
+    script = """
+import sys
+class Broken:
+    def find_spec(self, found, path=None, target=None):
+        if found.partition(".")[0] == "torchvision":
+            raise RuntimeError("operator torchvision::nms does not exist")
+sys.meta_path.insert(0, Broken())
+from dilnas import variant
+from dilnas.count import reconcile
+(report,) = reconcile(variant("tiny"), 32, 64, ("ptflops",))
+print(report.residual, "torchvision" in sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.stdout == "0 False\n", done.stderr[-2000:]
