@@ -93,12 +93,13 @@ def _ms(p: Profile, percent: int) -> str:
 
 
 def _interval(p: Profile) -> str:
-    """Half the width of the median's interval, as a share of the median."""
+    """How far the median's interval reaches on its longer side, as a share of it, as in a doubt."""
     extra = p.measurement.extra if p.measurement else {}
     low, high = extra.get("median_low_s"), extra.get("median_high_s")
     if low is None or high is None or p.measurement is None:
         return ""
-    return f"{(high - low) / 2 / p.measurement.median:.1%}"
+    median = p.measurement.median
+    return f"{max(high - median, median - low) / median:.1%}"
 
 
 def _images_per_s(p: Profile) -> str:
