@@ -220,15 +220,16 @@ def _process_reading(uuid: str, used_before: dict[str, int]) -> dict[str, Any]:
         import pynvml
     except ImportError:
         return _unknown("the package nvidia-ml-py is not installed")
+    mismatch = getattr(pynvml, "NVMLLibraryMismatchError", pynvml.NVMLError)  # a driver too old
     try:
         pynvml.nvmlInit()
         handle = pynvml.nvmlDeviceGetHandleByUUID(name)
         running = list(pynvml.nvmlDeviceGetComputeRunningProcesses(handle))
         used_now = int(pynvml.nvmlDeviceGetMemoryInfo(handle).used)
-    except pynvml.NVMLError as error:
+    except (pynvml.NVMLError, mismatch) as error:
         return _unknown(f"NVML: {error}")
     own = [process for process in running if process.pid == os.getpid()]
-    if own and own[0].usedGpuMemory is not None:
+    if own and own[0].usedGpuMemory:  # None or 0 where the driver does not tell, as in some VMs
         return {"process_bytes": int(own[0].usedGpuMemory)}
     why = (
         "NVML does not tell it for this process"

@@ -214,6 +214,7 @@ class FakeNvml(ModuleType):
     """A synthetic NVML: one GPU, the given processes as (number, bytes)."""
 
     NVMLError = type("NVMLError", (Exception,), {})
+    NVMLLibraryMismatchError = type("NVMLLibraryMismatchError", (Exception,), {})
 
     def __init__(self, *processes: tuple[int, int | None], refuses: str = "") -> None:
         super().__init__("pynvml")
@@ -235,11 +236,20 @@ class FakeNvml(ModuleType):
         }[name]
 
 
+class OldDriver(FakeNvml):
+    """A driver without a function that the package needs."""
+
+    def nvmlDeviceGetComputeRunningProcesses(self, gpu: object) -> object:  # noqa: N802
+        raise self.NVMLLibraryMismatchError("Unversioned function called")
+
+
 @pytest.mark.parametrize(
     ("nvml", "process", "words"),
     [
         (FakeNvml((os.getpid(), 700_000_000), (1, 5)), 700_000_000, None),
         (FakeNvml((os.getpid(), None)), 600_000_000, "does not tell it for this process"),
+        (FakeNvml((os.getpid(), 0)), 600_000_000, "does not tell it for this process"),
+        (OldDriver(), None, "NVML: Unversioned function called"),
         (FakeNvml((1, 5), (2, 6)), 600_000_000, "and 1 other processes use the device"),
         (FakeNvml(refuses="Driver Not Loaded"), None, "NVML: Driver Not Loaded"),
     ],
