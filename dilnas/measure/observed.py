@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from dilnas.errors import DeviceError
 from dilnas.measure.latency import measure_latency
-from dilnas.measure.limits import fits, release
+from dilnas.measure.limits import check_device, fits, release
 from dilnas.measure.sampling import Progress, Protocol
 from dilnas.records import Breakdown, DeviceRates, Energy, Measurement, Memory, Profile
 
@@ -96,6 +96,7 @@ def _timed(
     workload = plan.workload
     compiling = workload.compile == "compile"
     with fits(workload):
+        check_device(workload, plan.cost)  # before a word of progress: a refusal is one line
         on_progress("building and compiling the model" if compiling else "building the model", 0.0)
         runnable = prepare(plan.architecture, workload, plan.cost)
         measurement = measure_latency(runnable.call, workload, protocol, on_progress=on_progress)

@@ -124,6 +124,16 @@ def test_progress_is_told() -> None:
     assert "sample 1" in said
 
 
+def test_what_is_refused_beforehand_is_not_said_to_be_built() -> None:
+    """On a busy machine, where progress is told early, the refusal is still the only line."""
+    said: list[str] = []
+    with pytest.raises(DeviceError, match="does not fit into memory"):
+        profile(
+            "tiny", device="cpu", batch_size=100_000, on_progress=lambda what, _: said.append(what)
+        )
+    assert said == []
+
+
 @pytest.mark.parametrize(
     ("error", "says"),
     [
