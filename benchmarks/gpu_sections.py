@@ -76,7 +76,7 @@ def facts(session: Session, runner: Runner) -> None:
             found["packages"][package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             found["packages"][package] = "not installed"
-    found["msda_backends"] = backends()
+    found["msda_backends"] = backends(session.device)
     found["variables"] = {key: os.environ[key] for key in VARIABLES if key in os.environ}
     runner.changed()
     import torch
@@ -93,11 +93,11 @@ def facts(session: Session, runner: Runner) -> None:
     runner.say(f"  {found['environment']['device_name']}, torch {found['torch']}")
 
 
-def backends() -> list[str]:
-    """Names of the MSDA backends present."""
-    from dilnas.ops import BACKENDS
+def backends(device: str) -> list[str]:
+    """Names of the MSDA backends that run on the device."""
+    from dilnas.ops import backends_on
 
-    return sorted(BACKENDS)
+    return sorted(backends_on(device))
 
 
 def checks(session: Session, runner: Runner) -> None:

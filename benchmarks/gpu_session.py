@@ -67,15 +67,16 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     return parsed
 
 
-def other_backends() -> tuple[str, ...]:
+def other_backends(device: str) -> tuple[str, ...]:
     """MSDA backends beside the one that dilnas chooses by itself and the tests' oracle."""
     try:
-        from dilnas.ops import BACKENDS
+        from dilnas.ops import backends_on
     except ImportError:  # no torch: the sections will say so one by one
         return ()
     # Triton's, where there is one, else the portable one is what "auto" takes on a GPU.
-    automatic = "triton" if "triton" in BACKENDS else "portable"
-    return tuple(name for name in BACKENDS if name not in ("oracle", automatic))
+    present = backends_on(device)
+    automatic = "triton" if "triton" in present else "portable"
+    return tuple(name for name in present if name not in ("oracle", automatic))
 
 
 def health(device: str) -> str:
@@ -107,7 +108,7 @@ def main(words: list[str] | None = None) -> int:
     """Run a session; its exit code."""
     given = arguments(words)
     say = partial(print, flush=True)
-    plan = (quick if given.quick else full)(other_backends())
+    plan = (quick if given.quick else full)(other_backends(given.device))
     session = Session(out=given.out, device=given.device, plan=plan)
     listed = sections(session)
     if given.only:

@@ -4,18 +4,35 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import linear, scaled_dot_product_attention
 
 from dilnas.ops import msda
 
-__all__ = ["GlobalAttention", "MultiScaleDilatedAttention"]
+__all__ = ["GlobalAttention", "MultiScaleDilatedAttention", "Projection"]
+
+
+class Projection(nn.Conv2d):
+    """A 1x1 convolution that CUDA runs as a linear layer on the channels-last map.
+
+    It is a convolution by name, shape and state dict, as in the official network. The linear layer
+    adds the bias within the matrix product; a convolution's on CUDA is a pass of its own over q, k
+    and v. On a CPU both are as fast.
+    """
+
+    def __init__(self, dim: int, out: int, *, bias: bool = True) -> None:
+        super().__init__(dim, out, 1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, dim, H, W) -> (B, out, H, W); channels-last in memory if ``x`` is."""
+        if not x.is_cuda or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+            return super().forward(x)
+        return linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
 
 
 class MultiScaleDilatedAttention(nn.Module):
     """Each head group attends to a w x w neighbourhood at its own dilation.
 
-    The projection to q, k, v is a 1x1 convolution, as in the official network: on a channels-last
-    view that is the same matrix product as a linear layer, and names and counts stay equal.
+    The projection to q, k, v is a 1x1 convolution, as in the official network.
     """
 
     def __init__(
@@ -31,7 +48,7 @@ class MultiScaleDilatedAttention(nn.Module):
         self.num_heads = num_heads
         self.window_size = window_size
         self.dilations = dilations
-        self.qkv = nn.Conv2d(dim, dim * 3, 1, bias=qkv_bias)
+        self.qkv = Projection(dim, dim * 3, bias=qkv_bias)
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,5 +1,5 @@
 """Operators: multi-scale dilated attention behind one door."""
 
-from dilnas.ops.msda import BACKENDS, ENVIRONMENT_VARIABLE, msda
+from dilnas.ops.msda import BACKENDS, ENVIRONMENT_VARIABLE, backends_on, msda
 
-__all__ = ["BACKENDS", "ENVIRONMENT_VARIABLE", "msda"]
+__all__ = ["BACKENDS", "ENVIRONMENT_VARIABLE", "backends_on", "msda"]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-__all__ = ["Group", "computing_dtype", "groups_of", "offsets"]
+__all__ = ["Group", "groups_of", "offsets", "working_dtype"]
 
 HALF = (torch.bfloat16, torch.float16)
 
@@ -48,6 +48,6 @@ def offsets(window: int, dilation: int) -> Iterator[tuple[int, int]]:
             yield row * dilation, column * dilation
 
 
-def computing_dtype(dtype: torch.dtype) -> torch.dtype:
+def working_dtype(dtype: torch.dtype) -> torch.dtype:
     """Half types are computed in float32: logits and softmax need its range and its digits."""
     return torch.float32 if dtype in HALF else dtype

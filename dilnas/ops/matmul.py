@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import unfold
 
-from dilnas.ops.groups import computing_dtype, groups_of
+from dilnas.ops.groups import groups_of, working_dtype
 
 __all__ = ["msda_matmul"]
 
@@ -26,7 +26,7 @@ def msda_matmul(qkv: Tensor, num_heads: int, window_size: int, dilations: Sequen
     batch, height, width, _ = qkv.shape
     channels = qkv.shape[3] // 3
     depth, taps = channels // num_heads, window_size * window_size
-    planes = qkv.permute(0, 3, 1, 2).to(computing_dtype(qkv.dtype))
+    planes = qkv.permute(0, 3, 1, 2).to(working_dtype(qkv.dtype))
     out = []
     for group in groups_of(channels, num_heads, dilations):
         q, k, v = (

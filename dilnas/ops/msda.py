@@ -10,10 +10,12 @@ from torch import Tensor
 
 from dilnas.errors import InputError
 from dilnas.ops.matmul import msda_matmul
+from dilnas.ops.operator import msda_triton
 from dilnas.ops.oracle import msda_oracle
 from dilnas.ops.portable import msda_portable
+from dilnas.ops.triton_state import interpreted, limits, usable
 
-__all__ = ["BACKENDS", "ENVIRONMENT_VARIABLE", "msda"]
+__all__ = ["BACKENDS", "ENVIRONMENT_VARIABLE", "backends_on", "msda"]
 
 Backend = Callable[[Tensor, int, int, Sequence[int]], Tensor]
 
@@ -21,6 +23,7 @@ BACKENDS: dict[str, Backend] = {
     "matmul": msda_matmul,
     "oracle": msda_oracle,
     "portable": msda_portable,
+    "triton": msda_triton,
 }
 """Backends that can be asked for by name. Another one is added here and to ``_automatic``."""
 
@@ -49,38 +52,61 @@ def msda(
         window_size: side w of the neighbourhood, odd.
         dilations: one for each head group; their number divides ``num_heads``.
         backend: "auto", or a name in ``BACKENDS``. "auto" obeys the environment variable
-            DILNAS_MSDA, else takes matrix products while ``torch.jit`` traces and "portable"
-            otherwise.
+            DILNAS_MSDA, else takes matrix products while ``torch.jit`` traces, "triton" on CUDA
+            where Triton works and has kernels for the shape, and "portable" otherwise.
 
     Returns:
         (B, H, W, C), the type of ``qkv``.
 
     Raises:
-        InputError: an unknown backend, or arguments that contradict one another.
+        InputError: an unknown backend, arguments that contradict one another, or "triton" where
+            its kernels cannot run.
 
     Source: Jiao et al., "DilateFormer", IEEE TMM 2023; the borders as in the authors' code.
     """
     _check(qkv, num_heads, window_size, dilations)
-    return _chosen(backend)(qkv, num_heads, window_size, dilations)
+    return _chosen(backend, qkv, num_heads, window_size, dilations)(
+        qkv, num_heads, window_size, dilations
+    )
 
 
-def _chosen(name: str) -> Backend:
+def backends_on(device: str | torch.device) -> tuple[str, ...]:
+    """Names of the backends that can run on ``device``: all, or all but "triton"."""
+    where = torch.device(device)
+    fused = interpreted()
+    if where.type == "cuda" and torch.cuda.is_available():
+        index = torch.cuda.current_device() if where.index is None else where.index
+        fused = usable(index)
+    return tuple(name for name in BACKENDS if fused or name != "triton")
+
+
+def _chosen(
+    name: str, qkv: Tensor, num_heads: int, window_size: int, dilations: Sequence[int]
+) -> Backend:
     where = "backend"
     if name == "auto":
         name, where = os.environ.get(ENVIRONMENT_VARIABLE) or "auto", ENVIRONMENT_VARIABLE
     if name == "auto":
-        return _automatic()
+        return _automatic(qkv, num_heads, window_size, dilations)
     if name not in BACKENDS:
         raise InputError(
             "unknown MSDA backend", where=where, expected="|".join(["auto", *BACKENDS]), got=name
         )
+    if name == "triton" and (why := limits(qkv, num_heads, window_size, dilations)):
+        raise InputError("the Triton kernels do not take this", where=where, got=why)
     return BACKENDS[name]
 
 
-def _automatic() -> Backend:
+def _automatic(qkv: Tensor, num_heads: int, window_size: int, dilations: Sequence[int]) -> Backend:
     """The fastest backend that can do what is being done."""
-    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-    return msda_matmul if tracing else msda_portable
+    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        return msda_matmul
+    # An exported program shall run, and convert to ONNX, where dilnas is not installed.
+    if qkv.is_cuda and not torch.compiler.is_exporting():
+        index = qkv.device.index or 0
+        if not limits(qkv, num_heads, window_size, dilations) and usable(index):
+            return msda_triton
+    return msda_portable
 
 
 def _check(qkv: Tensor, num_heads: int, window_size: int, dilations: Sequence[int]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dilnas.ops.groups import computing_dtype, groups_of, offsets
+from dilnas.ops.groups import groups_of, offsets, working_dtype
 
 __all__ = ["msda_oracle"]
 
@@ -21,7 +21,7 @@ def msda_oracle(qkv: Tensor, num_heads: int, window_size: int, dilations: Sequen
     batch, height, width, _ = qkv.shape
     channels = qkv.shape[3] // 3
     depth = channels // num_heads
-    work = qkv.to(computing_dtype(qkv.dtype)).reshape(batch, height * width, 3, channels)
+    work = qkv.to(working_dtype(qkv.dtype)).reshape(batch, height * width, 3, channels)
     q, k, v = work.unbind(2)
     zero = k.new_zeros(batch, 1, channels)
     k, v = torch.cat((k, zero), 1), torch.cat((v, zero), 1)

@@ -12,7 +12,7 @@ from types import EllipsisType
 
 from torch import Tensor
 
-from dilnas.ops.groups import computing_dtype, offsets
+from dilnas.ops.groups import offsets, working_dtype
 
 __all__ = ["Taps", "from_planes", "taps_of", "to_planes"]
 
@@ -34,7 +34,7 @@ def to_planes(x: Tensor) -> Tensor:
     """(B, H, W, C), any strides -> contiguous (C, B, H, W) or (C, H, W, B), computing type."""
     order = _order(x.shape[2])
     shape = (x.shape[3], *(x.shape[i] for i in order))
-    planes = x.new_empty(shape, dtype=computing_dtype(x.dtype))
+    planes = x.new_empty(shape, dtype=working_dtype(x.dtype))
     _copy(x.permute(*order, 3), planes.permute(1, 2, 3, 0))
     return planes
 

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from dilnas.ops.groups import Group, computing_dtype, groups_of, offsets
+from dilnas.ops.groups import Group, groups_of, offsets, working_dtype
 
 __all__ = ["msda_slices"]
 
 
 def msda_slices(qkv: Tensor, num_heads: int, window_size: int, dilations: Sequence[int]) -> Tensor:
     """MSDA by slices, (B, H, W, 3C) -> (B, H, W, C); see ``dilnas.ops.msda``."""
-    work = qkv.to(computing_dtype(qkv.dtype))
+    work = qkv.to(working_dtype(qkv.dtype))
     q, k, v = work.chunk(3, -1)
     out = []
     for group in groups_of(qkv.shape[3] // 3, num_heads, dilations):

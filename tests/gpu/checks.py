@@ -23,7 +23,7 @@ from dilnas.measure.machine import settings
 from dilnas.measure.sampling import Protocol
 from dilnas.measure.workload import prepare
 from dilnas.model import build_model
-from dilnas.ops import BACKENDS, ENVIRONMENT_VARIABLE, msda
+from dilnas.ops import ENVIRONMENT_VARIABLE, backends_on, msda
 from dilnas.records import Cost, Workload
 
 __all__ = [
@@ -182,7 +182,7 @@ def check_every_msda_backend_agrees_with_the_cpus_oracle(device: str) -> None:
         for label, dtype in TYPES.items():
             qkv, slope = exact.to(dtype), weights.to(dtype)
             truth = msda_of("oracle", qkv.double(), slope.double(), heads, dilations)
-            for name in BACKENDS:
+            for name in backends_on(device):
                 with settings(workload(device)):
                     here = msda_of(name, qkv.to(device), slope.to(device), heads, dilations)
                 for what, got, wanted in zip(("value", "gradient"), here, truth, strict=True):
@@ -199,7 +199,7 @@ def check_every_msda_backend_gives_the_model_the_same_logits(device: str) -> Non
     """By the environment variable, as a user would choose it."""
     truth = forward_of(torch.float64, "cpu")
     own = rms(forward_of(torch.float32, "cpu").double() - truth)
-    for name in BACKENDS:
+    for name in backends_on(device):
         with settings(workload(device)), backend(name):
             error = rms(forward_of(torch.float32, device).cpu().double() - truth)
         allowed = 16 * own + torch.finfo(torch.float32).eps * rms(truth)
