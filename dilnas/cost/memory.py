@@ -2,9 +2,10 @@
 
 Counted are storages of tensors, once each: weights, buffers, images, what operators write, and
 temporary tensors at the worst moment. Scratch space inside of one kernel is not. Eager, with the
-portable MSDA. Under autograd, in fp32, without stochastic depth and without an optimiser step: a
-training step is ``model(images).float().square().mean().backward()``, from gradients that do not
-exist yet, as ``dilnas.measure`` runs it.
+portable MSDA or, where ``fused`` is true, with the operator ``dilnas::msda`` on Triton's kernels.
+Under autograd, in fp32, without stochastic depth and without an optimiser step: a training step is
+``model(images).float().square().mean().backward()``, from gradients that do not exist yet, as
+``dilnas.measure`` runs it.
 
 Everything in the graph keeps its own input for the backward pass, and:
 
@@ -14,6 +15,7 @@ Everything in the graph keeps its own input for the backward pass, and:
     GELU              nothing else
     global attention  q k v, the output, log-sum-exp of each head and token
     MSDA              q k v, the probabilities of each group, the output (the projection's input)
+    MSDA, fused       q k v, the output, log-sum-exp of each head and token
 
 so a block keeps 8 maps (9 with a position embedding), 2 hidden layers and its statistics. The
 backward pass visits the parts in reverse. While one part is visited there are held: what it and
@@ -22,7 +24,8 @@ them from the operator that makes it until the last node that reads it is done.
 
 Sources: derived from ``dilnas.ops.portable``, ``dilnas.model`` and the order in which torch's
 autograd engine frees; checked against the tally of live tensors on random architectures
-(tests/cost/test_cost_memory.py). The formulas are in ``dilnas.cost.memory_parts``.
+(tests/cost/test_cost_memory.py). On an H200 the fused form equals the tally of Base's inference in
+bf16 to the byte. The formulas are in ``dilnas.cost.memory_parts``.
 """
 
 from __future__ import annotations
@@ -37,7 +40,7 @@ from dilnas.cost.memory_parts import (
     Visit,
     block_visit,
     downsample_visit,
-    global_attention,
+    fused_attention,
     head_visit,
     msda_attention,
     peak_of,
@@ -61,13 +64,14 @@ def saved_elements(
     batch_size: int = 1,
     *,
     channels_last: bool = False,
+    fused: bool = False,
 ) -> int:
     """Elements that autograd keeps at the end of the forward pass, weights and images not counted.
 
-    ``height`` and ``width`` in pixels; ``channels_last``: images and weights lie so. Raises
-    InputError like ``cost``, and for a batch below 1.
+    ``height`` and ``width`` in pixels; ``channels_last``: images and weights lie so; ``fused``:
+    MSDA is the fused operator. Raises InputError like ``cost``, and for a batch below 1.
     """
-    visits = _visits(architecture, height, width, batch_size, channels_last)
+    visits = _visits(architecture, height, width, batch_size, channels_last, fused)
     return sum(visit.repeats * visit.saved for visit in visits)
 
 
@@ -79,6 +83,7 @@ def training_peak_bytes(
     bytes_per_element: int = 4,
     *,
     channels_last: bool = False,
+    fused: bool = False,
 ) -> int:
     """Most bytes that tensors hold at once in a training step, weights and images included.
 
@@ -92,10 +97,11 @@ def training_peak_bytes(
         batch_size: images in a batch.
         bytes_per_element: 4: the formulas are those of fp32.
         channels_last: images and weights lie so, and need no copies.
+        fused: MSDA is the fused operator, not the portable one.
 
     Raises InputError like ``cost``, and for a batch below 1.
     """
-    visits = _visits(architecture, height, width, batch_size, channels_last)
+    visits = _visits(architecture, height, width, batch_size, channels_last, fused)
     width = height if width is None else width
     images = batch_size * architecture.in_chans * height * width
     params = sum(visit.repeats * visit.grads for visit in visits)
@@ -112,12 +118,14 @@ def inference_peak_bytes(
     bytes_per_element: int = 4,
     *,
     channels_last: bool = False,
+    fused: bool = False,
 ) -> int:
     """Most bytes that tensors hold at once in eager inference, weights and images included.
 
     ``Cost.memory_bytes`` plus what it leaves out: running statistics of batch norm, the copy of
     the images in the other layout, and what the portable MSDA operator holds inside: planes of
     q, k, v and its result, always in fp32, and one group's logits and probabilities at a time.
+    ``fused``: MSDA holds q, k, v and its result, nothing more.
     ``peak_activation_elements`` counts logits and probabilities of all groups instead, whatever
     the operator. Arguments and errors like ``training_peak_bytes``; 2 or 4 bytes an element.
     """
@@ -138,7 +146,7 @@ def inference_peak_bytes(
             own += [
                 beside + bytes_per_element * fixed + 4 * scratch
                 for fixed, scratch in _msda_inference(
-                    architecture.stages[placed.stage], placed.height, placed.width
+                    architecture.stages[placed.stage], placed.height, placed.width, fused
                 )
             ]
         elif placed.kind == "head":  # the average and the logits
@@ -149,7 +157,7 @@ def inference_peak_bytes(
     return int(held + batch_size * (bytes_per_element * image + max(live)))
 
 
-def _msda_inference(stage: Stage, height: int, width: int) -> list[tuple[int, int]]:
+def _msda_inference(stage: Stage, height: int, width: int, fused: bool) -> list[tuple[int, int]]:
     """Candidates for what MSDA holds beside q, k, v: (elements of the map's type, of fp32).
 
     Relative to what ``formulas.block_part`` counts for it, for one image.
@@ -157,6 +165,8 @@ def _msda_inference(stage: Stage, height: int, width: int) -> list[tuple[int, in
     n, size, count = height * width, height * width * stage.dim, len(stage.dilations)
     window = stage.window_size or 1
     counted = 2 * n * stage.num_heads * window * window + size
+    if fused:
+        return [(size - counted, 0)]
     rows = [
         n * (stage.num_heads // count) * probability_rows(window, dilation, height, width)[1]
         for dilation in stage.dilations
@@ -181,13 +191,14 @@ def why_no_training_form(dtype: str, compile_mode: str) -> str:
     return ""
 
 
-def _visits(
-    architecture: Architecture, height: int, width: int | None, batch: int, channels_last: bool
-) -> list[Visit]:
+def _visits(  # noqa: PLR0917
+    architecture: Architecture, height: int, width: int | None, batch: int, channels_last: bool,
+    fused: bool,
+) -> list[Visit]:  # fmt: skip
     """The parts of a network in the order of the forward pass; checks the sizes."""
     width = height if width is None else width
     copies = _copies(architecture, height, width, batch, channels_last)
-    return list(_network(architecture, height, width, batch, copies))
+    return list(_network(architecture, height, width, batch, copies, fused))
 
 
 def _copies(
@@ -203,7 +214,9 @@ def _copies(
     return int(architecture.in_chans > 1 and not channels_last)
 
 
-def _network(a: Architecture, height: int, width: int, batch: int, copies: int) -> Iterator[Visit]:
+def _network(  # noqa: PLR0917
+    a: Architecture, height: int, width: int, batch: int, copies: int, fused: bool
+) -> Iterator[Visit]:
     yield stem_visit(
         a.stem, in_chans=a.in_chans, dim=a.stages[0].dim, height=height, width=width, batch=batch,
         copies=copies,
@@ -216,7 +229,7 @@ def _network(a: Architecture, height: int, width: int, batch: int, copies: int) 
                 visit = block_visit(
                     dim=stage.dim, hidden=stage.mlp_hidden, tokens=tokens, batch=batch,
                     qkv_bias=int(a.qkv_bias), pos_conv=int(a.pos_embed in BY_BLOCK),
-                    attention=_attention(kind, stage, height, width, batch),
+                    attention=_attention(kind, stage, height, width, batch, fused),
                 )  # fmt: skip
                 visit.repeats = depth
                 yield visit
@@ -233,10 +246,12 @@ def _network(a: Architecture, height: int, width: int, batch: int, copies: int) 
     )  # fmt: skip
 
 
-def _attention(kind: str, stage: Stage, height: int, width: int, batch: int) -> Attention:
+def _attention(  # noqa: PLR0917
+    kind: str, stage: Stage, height: int, width: int, batch: int, fused: bool
+) -> Attention:
     tokens, dim = height * width, stage.dim
-    if kind == "global":
-        return global_attention(dim=dim, heads=stage.num_heads, tokens=tokens, batch=batch)
+    if kind == "global" or fused:
+        return fused_attention(dim=dim, heads=stage.num_heads, tokens=tokens, batch=batch)
     heads = stage.num_heads // len(stage.dilations)
     groups = [
         (heads, *probability_rows(stage.window_size or 1, dilation, height, width))

@@ -21,7 +21,7 @@ __all__ = [
     "Visit",
     "block_visit",
     "downsample_visit",
-    "global_attention",
+    "fused_attention",
     "head_visit",
     "msda_attention",
     "peak_of",
@@ -105,8 +105,11 @@ def block_visit(
     return Visit(saved=saved, grads=grads, peaks=peaks)
 
 
-def global_attention(*, dim: Count, heads: Count, tokens: Count, batch: Count) -> Attention:
-    """Fused attention: the gradients of q, k and v appear before anything is freed."""
+def fused_attention(*, dim: Count, heads: Count, tokens: Count, batch: Count) -> Attention:
+    """Global attention, or MSDA by Triton's kernels: of the softmax its log-sum-exp is kept.
+
+    The gradients of q, k and v appear before anything is freed.
+    """
     return Attention(kept=batch * tokens * heads, scratch=[3 * batch * tokens * dim])
 
 

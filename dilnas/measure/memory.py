@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import sys
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -37,10 +38,26 @@ from dilnas.records import Cost, Memory, Workload
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["closed_form", "measure_memory", "memory_record", "peak_memory", "tally_bytes"]
+__all__ = [
+    "FUSED",
+    "FUSED_OPERATOR",
+    "PORTABLE",
+    "closed_form",
+    "measure_memory",
+    "memory_record",
+    "peak_memory",
+    "tally_bytes",
+]
 
 AGREES = {"cpu": 0.02, "cuda": 0.05}
-"""Share by which tensors may differ from the closed form, which is that of the CPU's kernels."""
+"""Share by which tensors may differ from the closed form, which is that of the CPU's kernels but
+for MSDA: other kernels keep other statistics."""
+
+PORTABLE, FUSED = "portable", "fused"
+"""How MSDA ran: as portable PyTorch, or as the operator ``dilnas::msda`` on Triton's kernels. The
+closed form depends on it: the fused one holds no logits and no probabilities."""
+
+FUSED_OPERATOR = "dilnas::msda"
 
 UNACCOUNTED = 0.25
 """Share of the resident set that neither the libraries nor the allocator may explain."""
@@ -70,7 +87,8 @@ def measure_memory(
     readings = run_fresh(
         "dilnas.measure.memory_child", request, where="memory", timeout_s=timeout_s
     )
-    return memory_record(readings, *closed_form(architecture, workload))
+    found = closed_form(architecture, workload, readings.get("msda", PORTABLE))
+    return memory_record(readings, *found)
 
 
 def _threads_here() -> int:
@@ -79,19 +97,27 @@ def _threads_here() -> int:
     return torch.get_num_threads() if torch is not None else 0
 
 
-def closed_form(architecture: Architecture, workload: Workload) -> tuple[int | None, str]:
-    """(bytes that tensors hold at their peak, "") or (None, why there is no closed form)."""
+def closed_form(
+    architecture: Architecture, workload: Workload, msda: str = PORTABLE
+) -> tuple[int | None, str]:
+    """(bytes that tensors hold at their peak, "") or (None, why there is no closed form).
+
+    ``msda``: how MSDA was seen to run; only PORTABLE and FUSED are modelled.
+    """
     size = (workload.height, workload.width, workload.batch_size)
     last = workload.channels_last
     if workload.mode == "inference":
         if workload.compile != "eager":
             return None, f"no closed form under {workload.compile}: kernels are fused"
-        width = 2 if workload.dtype in ("fp16", "bf16") else 4
-        return inference_peak_bytes(architecture, *size, width, channels_last=last), ""
-    why = why_no_training_form(workload.dtype, workload.compile)
-    if why:
+    elif why := why_no_training_form(workload.dtype, workload.compile):
         return None, why
-    return training_peak_bytes(architecture, *size, channels_last=last), ""
+    if msda not in (PORTABLE, FUSED):
+        return None, f"no closed form with MSDA {msda}"
+    fused = msda == FUSED
+    if workload.mode == "train":
+        return training_peak_bytes(architecture, *size, channels_last=last, fused=fused), ""
+    width = 2 if workload.dtype in ("fp16", "bf16") else 4
+    return inference_peak_bytes(architecture, *size, width, channels_last=last, fused=fused), ""
 
 
 def memory_record(
@@ -233,10 +259,11 @@ def peak_memory(
     }
 
 
-def tally_bytes(call: Callable[[], object]) -> int:
+def tally_bytes(call: Callable[[], object], names: Counter[str] | None = None) -> int:
     """Largest number of bytes that tensors made during ``call()`` hold at once.
 
-    Operators that write into a storage they were given, and views of one, add nothing.
+    Operators that write into a storage they were given, and views of one, add nothing. ``names``
+    counts the operators seen.
     """
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
@@ -268,6 +295,8 @@ def tally_bytes(call: Callable[[], object]) -> int:
         def __torch_dispatch__(
             self, func: Any, types: Any, args: Any = (), kwargs: Any = None
         ) -> Any:
+            if names is not None:
+                names[func.name()] += 1
             inputs = tree_leaves((args, kwargs))
             given = {t.untyped_storage()._cdata for t in inputs if isinstance(t, torch.Tensor)}
             out = func(*args, **(kwargs or {}))

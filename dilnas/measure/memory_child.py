@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -23,7 +24,7 @@ from dilnas.arch import Architecture
 from dilnas.cost import cost
 from dilnas.measure.cpu import rss_high_water_bytes
 from dilnas.measure.fresh import answer
-from dilnas.measure.memory import tally_bytes
+from dilnas.measure.memory import FUSED, FUSED_OPERATOR, PORTABLE, tally_bytes
 from dilnas.records import Workload
 
 if TYPE_CHECKING:
@@ -59,11 +60,29 @@ def _parts(runnable: Runnable) -> dict[str, Any]:
     return {"weights_bytes": sum(sizes.values()) - images, "input_bytes": images}
 
 
-def _tally(runnable: Runnable, workload: Workload) -> tuple[int | None, list[str]]:
-    """(what tensors made during a call hold at once, how it was told); None where not seen."""
+def _tally(runnable: Runnable, architecture: Architecture, workload: Workload) -> dict[str, Any]:
+    """Bytes that tensors made during a call hold at once, None where not seen, and how it was told.
+
+    ``msda``: how MSDA ran in it, from the operators seen; see ``memory.closed_form``.
+    """
     if workload.compile != "eager":
-        return None, [f"tensors and workspace are not told apart under {workload.compile}"]
-    return tally_bytes(runnable.call), ["tensors tallied by operator in a call of their own"]
+        why = f"tensors and workspace are not told apart under {workload.compile}"
+        return {"tally_bytes": None, "method": [why]}
+    names: Counter[str] = Counter()
+    tally = tally_bytes(runnable.call, names)
+    how = ["tensors tallied by operator in a call of their own"]
+    msda = _msda_of(sum(stage.msda_depth for stage in architecture.stages), names[FUSED_OPERATOR])
+    if msda != PORTABLE:
+        how.append(f"MSDA {msda}")
+    return {"tally_bytes": tally, "msda": msda, "method": how}
+
+
+def _msda_of(blocks: int, fused: int) -> str:
+    """How MSDA ran, where ``fused`` of its ``blocks`` blocks were the fused operator."""
+    if fused:
+        return FUSED if fused == blocks else f"fused in {fused} blocks of {blocks}"
+    name = os.environ.get("DILNAS_MSDA") or "auto"
+    return PORTABLE if not blocks or name in ("auto", "portable") else f"by {name}"
 
 
 # --- CPU ----------------------------------------------------------------------------------------
@@ -86,18 +105,18 @@ def _on_cpu(architecture: Architecture, workload: Workload) -> dict[str, Any]:
         high = _status_bytes("VmHWM") if since else rss_high_water_bytes()
         parts = _parts(runnable)
         peak = allocator_peak(runnable.call)
-        tally, how = _tally(runnable, workload)
+        tally = _tally(runnable, architecture, workload)
     doubts = [] if since else ["the peak of the resident set counts from the process's start"]
     return {
         "kind": "cpu",
         **parts,
-        "tally_bytes": tally,
+        **tally,
         "allocated_peak_bytes": parts["weights_bytes"] + parts["input_bytes"] + peak,
         "context_bytes": context,
         "resident_set_peak_bytes": high,
         "doubts": doubts,
         "method": [
-            *how,
+            *tally["method"],
             "allocator peak from torch's profiler over a steady call",
             "resident set from building the model to the end of the second call"
             + ("" if workload.compile == "eager" else ", the compiler's own memory included"),
@@ -174,12 +193,12 @@ def _on_cuda(architecture: Architecture, workload: Workload) -> dict[str, Any]:
         reserved_peak = max(first_reserved, torch.cuda.max_memory_reserved(device))
         process = _process_reading(str(torch.cuda.get_device_properties(device).uuid), used_before)
         parts = _parts(runnable)
-        tally, how = _tally(runnable, workload)
+        tally = _tally(runnable, architecture, workload)
     graph = workload.compile == "graph"
     return {
         "kind": "cuda",
         **parts,
-        "tally_bytes": tally,
+        **tally,
         "first_peak_bytes": first,
         # A replay allocates nothing: the graph's memory was handed out while it was captured.
         "allocated_peak_bytes": max(first, steady) if graph else steady,
@@ -188,7 +207,7 @@ def _on_cuda(architecture: Architecture, workload: Workload) -> dict[str, Any]:
         **process,
         "resident_set_peak_bytes": rss_high_water_bytes(),
         "method": [
-            *how,
+            *tally["method"],
             "CUDA caching allocator, blocks rounded up to 512 bytes, peak "
             + ("of warm-up and capture" if graph else "of a steady call"),
             "resident set since the process started",

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from drawn import architectures, sides
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+import dilnas.ops
 from dilnas.arch import Architecture, Stage
 from dilnas.cost import cost
 from dilnas.cost.memory import (
@@ -24,13 +28,14 @@ from dilnas.cost.memory import (
 from dilnas.cost.memory_parts import (
     block_visit,
     downsample_visit,
-    global_attention,
+    fused_attention,
     peak_of,
     probability_rows,
 )
 from dilnas.errors import InputError
 from dilnas.measure.memory import tally_bytes
-from dilnas.model import build_model
+from dilnas.model import attention, build_model
+from dilnas.ops import operator
 from dilnas.variants import variant
 
 MIXED = Architecture(
@@ -146,6 +151,49 @@ def test_the_variants_hold_what_the_closed_form_says(name: str) -> None:
     assert half.inference() == inference_peak_bytes(variant(name), 64, 96, 2, 2)
 
 
+@contextmanager
+def fused_msda() -> Iterator[None]:
+    """MSDA by the operator, with kernels that only write their results."""
+    kernels = ModuleType("dilnas.ops.triton_launch")
+
+    def forward(qkv: torch.Tensor, heads: int, *_: object, keep: bool) -> tuple:
+        batch, height, width, tripled = qkv.shape
+        kept = (heads, batch * height * width) if keep else (0,)
+        return qkv.new_zeros(batch, height, width, tripled // 3), qkv.new_zeros(kept)
+
+    def backward(grad: torch.Tensor, qkv: torch.Tensor, *_: object) -> torch.Tensor:
+        return torch.zeros_like(qkv, memory_format=torch.contiguous_format)
+
+    kernels.forward, kernels.backward = forward, backward
+    with (
+        mock.patch.dict(sys.modules, {"dilnas.ops.triton_launch": kernels}),
+        mock.patch.object(dilnas.ops, "triton_launch", kernels, create=True),
+        mock.patch.object(operator, "_fused", lambda qkv: True),
+        mock.patch.object(attention, "msda", operator.msda_triton),
+    ):
+        yield
+
+
+@settings(max_examples=30)
+@given(cases())
+def test_with_fused_msda_both_hold_what_the_closed_form_says(case: tuple) -> None:
+    """As the kernels of a GPU do, to the byte: what is saved, training's and inference's peak."""
+    architecture, size, batch = case
+    with fused_msda():
+        found = World(*case).inference()
+        assert found == inference_peak_bytes(architecture, *size, batch, fused=True)
+        assume(architecture.in_chans > 1 and all(stage.dim > 1 for stage in architecture.stages))
+        world = World(*case)
+        assert world.saved() == saved_elements(architecture, *size, batch, fused=True)
+        assert world.training() == training_peak_bytes(architecture, *size, batch, fused=True)
+
+
+def test_the_fused_form_is_what_a_gpu_held() -> None:
+    """Base on an H200, 64 images of 224 x 224 in bf16, by the tally: 550 MiB, to the byte."""
+    found = inference_peak_bytes(variant("base"), 224, 224, 64, 2, fused=True)
+    assert found == 94_870_624 + 19_267_584 + 462_422_016
+
+
 def test_images_of_one_channel_are_within_two_percent() -> None:
     """Their maps lie otherwise, and torch copies gradients that are not modelled."""
     architecture = MIXED.replace(in_chans=1)
@@ -167,7 +215,7 @@ def test_the_formulas_take_arrays() -> None:
     depth, tokens, batch = [0, 3], 24, 2
 
     def visits(dim: object, hidden: object, heads: object, depth: object) -> list:
-        attention = global_attention(dim=dim, heads=heads, tokens=tokens, batch=batch)
+        attention = fused_attention(dim=dim, heads=heads, tokens=tokens, batch=batch)
         block = block_visit(
             dim=dim, hidden=hidden, tokens=tokens, batch=batch, qkv_bias=1, pos_conv=1,
             attention=attention,

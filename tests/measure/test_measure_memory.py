@@ -21,7 +21,12 @@ from dilnas.cost.memory import inference_peak_bytes, training_peak_bytes
 from dilnas.errors import DeviceError, InputError
 from dilnas.measure.fresh import run_fresh
 from dilnas.measure.memory import closed_form, measure_memory, memory_record, tally_bytes
-from dilnas.measure.memory_child import _process_reading, _used_by_device, allocator_peak
+from dilnas.measure.memory_child import (
+    _msda_of,
+    _process_reading,
+    _used_by_device,
+    allocator_peak,
+)
 from dilnas.records import Memory, Workload
 
 SMALL = Architecture(
@@ -140,6 +145,28 @@ def test_closed_forms_follow_the_workload() -> None:
         form, why = closed_form(SMALL, Workload(height=64, width=96, **changes))
         assert form is None
         assert why.startswith("no closed form")
+
+
+def test_the_closed_form_follows_how_msda_ran(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fused or portable has its own; any other backend, or a mixture, a reason why not."""
+    for mode, form in (("inference", inference_peak_bytes), ("train", training_peak_bytes)):
+        what = Workload(batch_size=2, height=64, width=96, mode=mode)
+        assert closed_form(SMALL, what, "fused") == (form(SMALL, 64, 96, 2, fused=True), "")
+    none = closed_form(SMALL, what, "by matmul")
+    assert none == (None, "no closed form with MSDA by matmul")
+    found = [_msda_of(*counts) for counts in ((2, 2), (3, 2), (2, 0), (0, 0))]
+    assert found == ["fused", "fused in 2 blocks of 3", "portable", "portable"]
+    monkeypatch.setenv("DILNAS_MSDA", "matmul")
+    assert [_msda_of(2, 0), _msda_of(0, 0)] == ["by matmul", "portable"]
+
+
+def test_a_backend_that_is_not_modelled_has_no_closed_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variable reaches the fresh process, and the method says what ran."""
+    monkeypatch.setenv("DILNAS_MSDA", "oracle")
+    _, found = small("inference")
+    assert found.closed_form_bytes is None
+    assert "MSDA by oracle" in found.method
+    assert found.doubts == ()
 
 
 # --- readings of a GPU, synthetic ---------------------------------------------------------------
