@@ -113,6 +113,8 @@ def _mark(
     end: Callable[[torch.nn.Module], None],
 ) -> None:
     """Parts from the first operator to the last; attentions without their projections."""
+    import torch
+
     from dilnas.model.attention import GlobalAttention, MultiScaleDilatedAttention
 
     begin(network, f"{PART}stem")
@@ -128,7 +130,9 @@ def _mark(
             begin(module, CORE + kind)
             end(module)
             for projection in (module.qkv, module.proj):
-                begin(projection, CORE)
+                # What it counts as, not what runs: on CUDA a 1x1 convolution is a matrix product.
+                convolution = isinstance(projection, torch.nn.Conv2d)
+                begin(projection, CORE + ("conv" if convolution else "linear"))
                 end(projection)
 
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.nn.functional import linear
 
 from dilnas.arch import Architecture, Stage
 from dilnas.cost import cost
@@ -21,6 +22,7 @@ from dilnas.measure.breakdown_ranges import observe, ranges
 from dilnas.measure.device import open_device
 from dilnas.measure.spans import OTHER, OUTSIDE, attribute
 from dilnas.model import build_model
+from dilnas.model.attention import Projection
 from dilnas.records import (
     Breakdown,
     DeviceRates,
@@ -120,6 +122,25 @@ def test_the_backward_pass_lies_where_the_forward_pass_did() -> None:
         assert ("stage 1", "msda") in spent
         assert ("stage 2", "msda") not in spent
         assert ("stem", "attention") not in spent
+
+
+def test_a_projection_that_runs_as_a_matrix_product_is_the_convolution_it_counts_as(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As on CUDA: its time stands beside its multiply-adds, which are a convolution's."""
+
+    def product(self: Projection, x: torch.Tensor) -> torch.Tensor:
+        rows = x.permute(0, 2, 3, 1)
+        return linear(rows, self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
+
+    monkeypatch.setattr(Projection, "forward", product)
+    one = SMALL.replace(stages=SMALL.stages[:1], pos_embed="none")
+    network = build_model(one)
+    images = torch.randn(2, 3, HERE.height, HERE.width)
+    trace = observe(lambda: network(images), network, open_device("cpu"))
+    (first, *_) = attribute(trace, on_device=False)
+    assert first.spent["stage 1", "conv"].time_us > 0
+    assert first.spent["stage 1", "linear"].time_us > 0
 
 
 def test_hooks_are_gone_afterwards_also_when_a_batch_fails() -> None:
