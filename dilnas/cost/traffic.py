@@ -22,7 +22,8 @@ parameters and the optimiser are not in it:
                       the output and the weights, the weights' gradient from those of the output
                       and the input. The first convolution needs no gradient of the image.
     msda              four products where the forward pass has two, reads q, k, v, the output and
-                      its gradient, writes three gradients
+                      its gradient, writes three gradients (Triton's kernels compute the logits
+                    again, a fifth product, instead of reading probabilities: not counted)
     attention         the same bytes; five products, since a fused operator computes its logits
                       again (as ``torch.utils.flop_counter`` counts it)
     norms             read the output's gradient, the input and the scale, write three gradients
