@@ -1,7 +1,12 @@
-"""What the tests share: this folder on the path (``import drawn``), hypothesis kept quiet."""
+"""What the tests share: this folder on the path (``import drawn``), hypothesis kept quiet.
+
+Beside it Triton's interpreter, for tests that ask for it by the fixture ``interpreter``.
+"""
 
 from __future__ import annotations
 
+import interpreter as tritons
+import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
@@ -10,3 +15,14 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("dilnas")
+
+tritons.load_triton()
+
+
+@pytest.fixture
+def interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within the test, Triton's kernels run in its interpreter, on the CPU."""
+    if why := tritons.unavailable():
+        pytest.skip(why)
+    tritons.load_kernels()
+    monkeypatch.setenv(tritons.VARIABLE, "1")

@@ -13,7 +13,7 @@ from dilnas.ops.matmul import msda_matmul
 from dilnas.ops.operator import msda_triton
 from dilnas.ops.oracle import msda_oracle
 from dilnas.ops.portable import msda_portable
-from dilnas.ops.triton_state import interpreted, limits, usable
+from dilnas.ops.triton_state import interpreted, limits, trouble, usable
 
 __all__ = ["BACKENDS", "ENVIRONMENT_VARIABLE", "backends_on", "msda"]
 
@@ -92,8 +92,12 @@ def _chosen(
         raise InputError(
             "unknown MSDA backend", where=where, expected="|".join(["auto", *BACKENDS]), got=name
         )
-    if name == "triton" and (why := limits(qkv, num_heads, window_size, dilations)):
-        raise InputError("the Triton kernels do not take this", where=where, got=why)
+    if name == "triton":
+        why = limits(qkv, num_heads, window_size, dilations)
+        if not why and qkv.is_cuda and torch.cuda.is_available():
+            why = trouble(qkv.device.index or 0)
+        if why:
+            raise InputError("the Triton kernels cannot be used", where=where, got=why)
     return BACKENDS[name]
 
 

@@ -6,13 +6,14 @@ import os
 import warnings
 from collections.abc import Sequence
 from functools import cache
+from threading import Thread
 
 import torch
 from torch import Tensor
 
 from dilnas.ops.oracle import msda_oracle
 
-__all__ = ["GROUPS", "interpreted", "limits", "usable"]
+__all__ = ["GROUPS", "interpreted", "limits", "probe", "trouble", "usable"]
 
 GROUPS = 8
 """Dilations that the kernels take."""
@@ -42,9 +43,8 @@ def limits(qkv: Tensor, num_heads: int, window_size: int, dilations: Sequence[in
     return ""
 
 
-@cache
-def _trouble(device: int) -> str:
-    """Why Triton cannot be used on this CUDA device; "" if it can. Found out once.
+def probe(device: str) -> str:
+    """Why Triton cannot be used on ``device``; "" if it can.
 
     A small problem is computed and compared with the oracle: a Triton that imports may still lack a
     compiler, know the GPU not yet, or be wrong.
@@ -54,7 +54,7 @@ def _trouble(device: int) -> str:
 
         with torch.no_grad():
             generator = torch.Generator().manual_seed(0)
-            qkv = torch.randn(1, 4, 5, 48, generator=generator).to(f"cuda:{device}")
+            qkv = torch.randn(1, 4, 5, 48, generator=generator).to(device)
             out, _ = triton_launch.forward(qkv, 2, 3, (1, 2))
             apart = float((out - msda_oracle(qkv, 2, 3, (1, 2))).abs().max())
     except Exception as error:  # noqa: BLE001 - whatever a broken installation raises
@@ -63,7 +63,26 @@ def _trouble(device: int) -> str:
     return "" if apart < 1e-4 else f"its results are wrong by {apart:.2g}"
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@cache
+def _trouble(device: int) -> str:
+    """``probe`` of a CUDA device, once.
+
+    In a thread of its own, for the first call of MSDA may come under anything that belongs to the
+    caller's thread: a default device, fake tensors, vmap, a counter. A probe would fail there, or
+    be counted.
+    """
+    found: list[str] = []
+    thread = Thread(target=lambda: found.append(probe(f"cuda:{device}")))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def trouble(device: int) -> str:
+    """Why Triton cannot be used on this CUDA device; "" if it can."""
+    return _trouble(device)
+
+
 def usable(device: int) -> bool:
     """Whether Triton can be used on this CUDA device; the first time that it cannot, a warning."""
     return _usable(device)
@@ -71,6 +90,8 @@ def usable(device: int) -> bool:
 
 @cache
 def _usable(device: int) -> bool:
+    if not torch.cuda.is_available():  # a fake tensor of a device that is not here
+        return False
     if not (why := _trouble(device)):
         return True
     warnings.warn(
@@ -80,3 +101,8 @@ def _usable(device: int) -> bool:
         stacklevel=2,
     )
     return False
+
+
+for _asked in (trouble, usable):
+    # What torch.compiler.assume_constant_result does, without the second that its import takes.
+    vars(_asked)["_dynamo_marked_constant"] = True
