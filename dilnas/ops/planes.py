@@ -2,7 +2,8 @@
 
 Elementwise operators on shifted slices run at the memory's speed only where the slices' rows are
 long. A plane holds its pixels as (B, H, W), or on a narrow map, where rows of W pixels are too
-short, as (H, W, B): then the batch is part of the row.
+short, as (H, W, B): then the batch is part of the row. Whether the planes of one image follow one
+another or one channel's of all images is left to what transposes fastest.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import EllipsisType
 
+import torch
 from torch import Tensor
 
 from dilnas.ops.groups import offsets, working_dtype
@@ -31,8 +33,14 @@ BLOCK = 2048
 
 
 def to_planes(x: Tensor) -> Tensor:
-    """(B, H, W, C), any strides -> contiguous (C, B, H, W) or (C, H, W, B), computing type."""
-    order = _order(x.shape[2])
+    """(B, H, W, C), any strides -> dense (C, B, H, W) or (C, H, W, B), computing type.
+
+    A contiguous map of float32 on a CPU becomes (C, B, H, W) as it lies in (B, C, H, W).
+    """
+    batch, height, width, channels = x.shape
+    if _vectorised(x, width):
+        return _transposed(x, height * width).view(batch, channels, height, width).transpose(0, 1)
+    order = _order(width)
     shape = (x.shape[3], *(x.shape[i] for i in order))
     planes = x.new_empty(shape, dtype=working_dtype(x.dtype))
     _copy(x.permute(*order, 3), planes.permute(1, 2, 3, 0))
@@ -46,7 +54,11 @@ def from_planes(planes: Tensor, like: Tensor) -> Tensor:
         planes: what ``to_planes`` gives for a map of C channels.
         like: a map (B, H, W, …) whose sizes and type the result takes.
     """
-    out = like.new_empty((*like.shape[:3], planes.shape[0]))
+    batch, height, width = like.shape[:3]
+    images = planes.transpose(0, 1)
+    if like.dtype == planes.dtype and _vectorised(images, width):
+        return _transposed(images, planes.shape[0]).view(batch, height, width, -1)
+    out = like.new_empty((batch, height, width, planes.shape[0]))
     _copy(planes.permute(1, 2, 3, 0), out.permute(*_order(like.shape[2]), 3))
     return out
 
@@ -73,6 +85,23 @@ def _overlap(shift: int, size: int) -> slice:
 def _order(width: int) -> tuple[int, int, int]:
     """Dimensions of (B, H, W) in the order in which a plane holds them."""
     return (1, 2, 0) if width < NARROW else (0, 1, 2)
+
+
+def _vectorised(x: Tensor, width: int) -> bool:
+    """Whether ``_transposed`` takes it, and the planes of a map of ``width`` are (C, B, H, W)."""
+    plain = x.device.type == "cpu" and x.dtype == torch.float32 and x.is_contiguous()
+    return plain and width >= NARROW and x.numel() > 0
+
+
+def _transposed(x: Tensor, rows: int) -> Tensor:
+    """Each image of a contiguous (B, …), seen as a matrix of ``rows``, transposed.
+
+    Shuffling the channels of one pixel in groups is just that, and the only operator of torch that
+    does it with vector instructions for float32: two to seven times as fast as a copy.
+    """
+    batch, numbers = x.shape[0], x[0].numel()
+    pixels = x.as_strided((batch, numbers, 1, 1), (numbers, 1, numbers, numbers))
+    return torch.native_channel_shuffle(pixels, rows)
 
 
 def _copy(source: Tensor, target: Tensor) -> None:
