@@ -71,20 +71,25 @@ def _energy_of(session: Session, made: Any) -> Any:
 
 
 def memory(session: Session, runner: Runner) -> None:
-    """Memory in fresh processes: several seconds each."""
-    from dilnas.measure.memory import measure_memory
-
-    for name, mode, dtype, batch in session.plan.memory:
-        what = f"{name} {mode} {dtype} batch {batch}"
-        if not runner.enough(what, 4.0):
+    """Memory of the plan's workloads, read in fresh processes beside the checks: into profiles."""
+    for key in session.plan.memory:
+        what = "{} {} {} batch {}".format(*key)
+        found = session.memories.get(key)
+        if found is None:
+            runner.leave_out(what, "not read at the start of the session")
             continue
         try:
-            made = _base(session, name, mode, dtype, batch)
-            found = measure_memory(made.architecture, made.workload, made.cost, timeout_s=60)
-            session.keep(replace(made, memory=found))
-            peak = found.allocated_peak_bytes
-            runner.say(f"  {what}: allocated peak {'?' if peak is None else f'{peak:,}'} bytes")
-        except Exception as error:  # noqa: BLE001
+            made = _base(session, *key)
+            if made.memory is None:
+                session.keep(made)
+            tensors = (found.weights_bytes, found.input_bytes, found.activation_peak_bytes)
+            words = [f"{sum(filter(None, tensors)) / 1e6:,.1f} MB of tensors"]
+            if found.closed_form_bytes is not None:
+                words.append(f"closed form {found.closed_form_bytes / 1e6:,.1f} MB")
+            if found.allocated_peak_bytes is not None:
+                words.append(f"allocated {found.allocated_peak_bytes / 1e6:,.1f} MB")
+            runner.say(f"  {what}: {', '.join(words)}")
+        except Exception as error:  # noqa: BLE001 - the next workload may do
             runner.fail(what, error)
         free(session)
         runner.changed()
@@ -173,7 +178,7 @@ def recordings(session: Session, runner: Runner) -> None:
     from dilnas.measure.workload import prepare
 
     plan = session.plan
-    name, dtype, batch = plan.breakdown[-1] if len(plan.breakdown) < 3 else plan.breakdown[2]
+    name, dtype, batch = plan.recording
     made = _base(session, name, "inference", dtype, batch)
     folder = session.out / "recordings"
     with settings(made.workload):

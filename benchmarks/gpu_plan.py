@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from pathlib import Path
 
 __all__ = ["Group", "Plan", "full", "quick"]
 
 VARIANTS = ("base", "tiny", "small")
 PEERS = ("timm:vit_small_patch16_224", "timm:swin_tiny_patch4_window7_224", "timm:convnext_tiny")
+
+
+CHECKS = Path(__file__).resolve().parents[1] / "tests" / "gpu"
+QUIET = (
+    "check_more_work_takes_longer",
+    "check_base_is_slower_than_tiny_and_tiny_is_not_another_than_itself",
+)
+"""Checks that compare times: not beside others."""
+
+SLOW = ("check_a_compiled_model_gives_the_eager_output",)
+"""Checks that go with torch.compile."""
+
+
+def check_names() -> tuple[str, ...]:
+    """All checks of tests/gpu, by reading: importing them would import torch."""
+    texts = [(CHECKS / f"{name}.py").read_text("utf-8") for name in ("checks", "checks_measuring")]
+    return tuple(name for text in texts for name in re.findall(r"^def (check_\w+)", text, re.M))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,10 +57,13 @@ class Plan:
         side: pixels of the images' sides.
         sweep: what is swept, most telling first.
         compiled: the same for torch.compile, which takes tens of seconds each.
+        checks, quiet_checks, slow_checks: those that run beside others, those that compare times,
+            those that compile; by name.
         energy: (name, dtype, batch size) of which the energy is counted.
         memory: (name, mode, dtype, batch size), each in a fresh process.
         breakdown: (name, dtype, batch size).
         comparisons: (dtype, batch size, contenders), the first being the baseline.
+        recording: (name, dtype, batch size) that is recorded for replaying.
         operator: (batch size, share of the map's side) of the MSDA operator's table.
         operator_dtypes: and its dtypes.
         windows, window_s: of the energy.
@@ -56,8 +78,12 @@ class Plan:
     memory: tuple[tuple[str, str, str, int], ...]
     breakdown: tuple[tuple[str, str, int], ...]
     comparisons: tuple[tuple[str, int, tuple[str, ...]], ...]
+    recording: tuple[str, str, int]
     operator: tuple[int, float]
     operator_dtypes: tuple[str, ...]
+    checks: tuple[str, ...] = ()
+    quiet_checks: tuple[str, ...] = QUIET
+    slow_checks: tuple[str, ...] = ()
     windows: int = 3
     window_s: float = 1.5
     compare_s: float = 8.0
@@ -65,38 +91,29 @@ class Plan:
 
 
 def full_sweep(backends: tuple[str, ...]) -> tuple[Group, ...]:
-    """Every variant, batch size, dtype, way to run and MSDA backend."""
-    large, all_sizes = (64, 128), (1, 8, 64, 128)
+    """Every variant, batch size, dtype, way to run and MSDA backend, most telling first."""
+    all_sizes, pair = (1, 8, 64, 128), ("base", "tiny")
     groups = [Group(name=name, batches=all_sizes, dtype="bf16") for name in VARIANTS]
+    groups += [
+        Group(name=name, batches=(128,), dtype="bf16", msda=backend)
+        for backend in backends for name in pair
+    ]  # fmt: skip
+    groups += [Group(name=name, batches=(64, 128), dtype="bf16", mode="train") for name in pair]
     groups += [Group(name=name, batches=(1, 8), dtype="bf16", compile="graph") for name in VARIANTS]
     groups += [Group(name=name, batches=all_sizes, dtype="fp32") for name in VARIANTS]
-    groups += [
-        Group(name=name, batches=large, dtype="bf16", msda=backend)
-        for backend in backends
-        for name in ("base", "tiny")
-    ]
-    groups += [
-        Group(name=name, batches=(64, 128), dtype="bf16", mode="train") for name in ("base", "tiny")
-    ]
-    groups += [Group(name=name, batches=all_sizes, dtype="fp16") for name in VARIANTS]
-    groups += [Group(name=name, batches=all_sizes, dtype="tf32") for name in VARIANTS]
-    groups += [
-        Group(name=name, batches=(1, 64), dtype="fp32", compile="graph") for name in VARIANTS
-    ]
-    groups += [
-        Group(name=name, batches=(64, 8), dtype="fp32", mode="train", msda=backend)
-        for backend in ("", *backends)
-        for name in ("tiny", "base")
-    ]
-    groups += [
+    groups += [  # from here on as time is left
         Group(name="small", batches=(64, 128), dtype="bf16", mode="train"),
-        Group(name="tiny", batches=(256, 512, 1024), dtype="bf16"),
+        *(Group(name=n, batches=(128,), dtype="bf16", mode="train", msda=b)
+          for b in backends for n in pair),
+        *(Group(name=name, batches=(64, 128), dtype="tf32") for name in VARIANTS),
+        *(Group(name=name, batches=(64,), dtype="bf16", compile="graph") for name in pair),
+        *(Group(name=name, batches=(64, 128), dtype="fp16") for name in VARIANTS),
+        Group(name="tiny", batches=(256, 1024), dtype="bf16"),
         Group(name="base", batches=(256, 512), dtype="bf16"),
-    ]
-    groups += [
-        Group(name="tiny", batches=(1, 64), dtype="fp32", msda=backend)
-        for backend in (*backends, "oracle")
-    ]
+        *(Group(name=name, batches=(1,), dtype="fp32", compile="graph") for name in VARIANTS),
+        *(Group(name=name, batches=(64,), dtype="fp32", mode="train") for name in pair),
+        *(Group(name="tiny", batches=(1, 64), dtype="fp32", msda=b) for b in (*backends, "oracle")),
+    ]  # fmt: skip
     return tuple(groups)
 
 
@@ -109,24 +126,26 @@ def full(backends: tuple[str, ...]) -> Plan:
             Group(name="tiny", batches=(64,), dtype="bf16", compile="compile"),
             Group(name="base", batches=(64,), dtype="bf16", compile="compile"),
             Group(name="tiny", batches=(64,), dtype="bf16", mode="train", compile="compile"),
-            Group(name="small", batches=(64,), dtype="bf16", compile="compile"),
-            Group(name="tiny", batches=(64,), dtype="fp32", compile="compile"),
         ),
-        energy=(("base", "bf16", 64), ("tiny", "bf16", 64), ("base", "fp32", 64),
-                ("small", "bf16", 64), ("tiny", "bf16", 1)),
+        energy=(("base", "bf16", 64), ("tiny", "bf16", 64), ("small", "bf16", 64),
+                ("base", "fp32", 64)),
         memory=(("base", "inference", "bf16", 64), ("base", "train", "bf16", 64),
-                ("tiny", "inference", "fp32", 1), ("tiny", "train", "bf16", 64),
-                ("tiny", "inference", "bf16", 64), ("small", "train", "bf16", 64)),
-        breakdown=(("base", "bf16", 128), ("base", "fp32", 1), ("tiny", "bf16", 64),
-                   ("base", "fp32", 64)),
+                ("tiny", "inference", "bf16", 64), ("tiny", "train", "bf16", 64),
+                ("tiny", "train", "fp32", 64)),
+        breakdown=(("base", "bf16", 128), ("tiny", "bf16", 64), ("base", "fp32", 1)),
         comparisons=(
             ("bf16", 64, ("tiny", "small", "base")),
             ("bf16", 64, ("tiny", *PEERS)),
             ("fp32", 1, ("tiny", "small", "base", *PEERS)),
         ),
+        recording=("tiny", "bf16", 64),
         operator=(64, 1.0),
-        operator_dtypes=("bf16", "fp32"),
-        protocol={"min_warmup_s": 0.2, "max_warmup_s": 0.6, "min_samples": 10,
+        operator_dtypes=("bf16",),
+        checks=tuple(name for name in check_names() if name not in (*QUIET, *SLOW)),
+        slow_checks=SLOW,
+        window_s=2.0,  # of less, the ends are known to 2 % only
+        compare_s=6.0,
+        protocol={"min_warmup_s": 0.15, "max_warmup_s": 0.5, "min_samples": 10,
                   "max_samples": 300, "min_s": 0.25, "max_s": 0.8},
     )  # fmt: skip
 
@@ -147,8 +166,10 @@ def quick(backends: tuple[str, ...]) -> Plan:
         memory=(("tiny", "inference", "fp32", 1),),
         breakdown=(("tiny", "fp32", 1),),
         comparisons=(("fp32", 1, ("tiny", "small")), ("fp32", 1, ("tiny", PEERS[-1]))),
+        recording=("tiny", "fp32", 1),
         operator=(1, 0.25),
         operator_dtypes=("fp32",),
+        checks=tuple(name for name in check_names() if name not in (*QUIET, *SLOW)),
         windows=2,
         window_s=0.5,
         compare_s=2.0,

@@ -24,7 +24,7 @@ from typing import Any
 
 __all__ = [
     "DeviceLost", "OutOfTime", "Outcome", "Runner", "Section", "SectionSkipped", "json_text",
-    "write_file",
+    "told", "trace", "write_file",
 ]  # fmt: skip
 
 ROOT = str(Path(__file__).resolve().parents[1]) + os.sep
@@ -133,12 +133,20 @@ class Runner:
 
     def fail(self, what: str, error: BaseException) -> None:
         """Note what went wrong within the section, which goes on."""
-        text = _told(error)
-        self.say(f"  FAILED: {what}: {text.splitlines()[0][:300]}")
-        if self._current is not None:
-            self._current.failures.append({"what": what, "error": text, "traceback": _trace(error)})
+        self.note_failure(what, told(error), trace(error))
         if why := self._health():
             raise DeviceLost(why)
+
+    def device_trouble(self) -> str:
+        """Why the device cannot be used any more, "" while it can."""
+        return self._health()
+
+    def note_failure(self, what: str, text: str, traceback_text: str) -> None:
+        """The same of what went wrong in another process."""
+        self.say(f"  FAILED: {what}: {text.splitlines()[0][:300] if text else '?'}")
+        if self._current is not None:
+            failure = {"what": what, "error": text, "traceback": traceback_text}
+            self._current.failures.append(failure)
 
     def enough(self, what: str, needs_s: float = 0.0) -> bool:
         """Whether ``needs_s`` more seconds may be used; notes ``what`` as left out if not."""
@@ -183,8 +191,8 @@ class Runner:
             outcome.status, outcome.error = "failed", f"the device was lost: {why}"
         except Exception as error:  # noqa: BLE001 - a session goes on, whatever a section raises
             outcome.status = "failed"
-            outcome.error = _told(error)
-            outcome.traceback = _trace(error)
+            outcome.error = told(error)
+            outcome.traceback = trace(error)
         finally:
             self._current = None
         if outcome.failures and outcome.status == "ok":
@@ -247,11 +255,12 @@ class Runner:
         return 1 if bad or self.lost else 0
 
 
-def _told(error: BaseException) -> str:
+def told(error: BaseException) -> str:
+    """Its kind and words, files named from the repository's root."""
     return f"{type(error).__name__}: {error}".strip().replace(ROOT, "")[:2000]
 
 
-def _trace(error: BaseException) -> str:
+def trace(error: BaseException) -> str:
     """The end of its traceback, files named from the repository's root."""
     text = "".join(traceback.format_exception(error))
     return text.replace(ROOT, "")[-6000:]

@@ -6,22 +6,21 @@ one item raises (``runner.fail``) and goes on with the next.
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
+from functools import partial
 from typing import Any
 
+from gpu_crowd import Crowd, Row
+from gpu_job import answered, check_named
 from gpu_operator import operator
 from gpu_parts import breakdown, compare, energy, memory, recordings
 from gpu_plan import Group
 from gpu_runner import DeviceLost, OutOfTime, Runner, Section, SectionSkipped
 from gpu_state import Session, free, label, msda_backend, protocol
 
-__all__ = ["sections"]
+__all__ = ["WEIGHTS", "sections"]
 
-ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = (
     "torch", "triton", "timm", "torchvision", "numpy", "pandas", "typer", "rich", "PyYAML",
     "nvidia-ml-py",
@@ -39,26 +38,27 @@ class _Stop(Exception):  # noqa: N818
     """Ends a sweep between two rows."""
 
 
-def sections(session: Session) -> list[Section]:
-    """In the order of their worth; weights are seconds of a session of about 460."""
+WEIGHTS: tuple[tuple[str, float], ...] = (
+    ("facts", 8), ("side by side", 60), ("checks", 15), ("sweep", 100), ("energy", 27),
+    ("breakdown", 20), ("memory", 6), ("compare", 26), ("recordings", 9), ("compile", 60),
+    ("operator", 8), ("rest of the sweep", 25),
+)  # fmt: skip
+"""Sections in the order of their worth, and seconds of a session of about 375."""
 
-    def bound(work: Callable[[Session, Runner], None]) -> Callable[[Runner], None]:
-        return lambda runner: work(session, runner)
 
-    listed: tuple[tuple[str, float, Callable[[Session, Runner], None]], ...] = (
-        ("facts", 10, facts),
-        ("checks", 80, checks),
-        ("sweep", 130, sweep),
-        ("energy", 45, energy),
-        ("memory", 45, memory),
-        ("breakdown", 25, breakdown),
-        ("compare", 45, compare),
-        ("recordings", 12, recordings),
-        ("operator", 25, operator),
-        ("compile", 55, compiled),
-        ("rest of the sweep", 10, sweep),
-    )
-    return [Section(name=name, weight=weight, run=bound(work)) for name, weight, work in listed]
+def sections(session: Session, crowd: Crowd) -> list[Section]:
+    """All of them; "side by side" waits for ``crowd``."""
+    works: dict[str, Callable[[Session, Runner], None]] = {
+        "facts": facts, "side by side": partial(beside, crowd=crowd), "checks": checks,
+        "sweep": sweep, "energy": energy, "breakdown": breakdown, "memory": memory,
+        "compare": compare, "recordings": recordings, "compile": compiled, "operator": operator,
+        "rest of the sweep": sweep,
+    }  # fmt: skip
+
+    def bound(name: str) -> Callable[[Runner], None]:
+        return lambda runner: works[name](session, runner)
+
+    return [Section(name=name, weight=weight, run=bound(name)) for name, weight in WEIGHTS]
 
 
 def facts(session: Session, runner: Runner) -> None:
@@ -100,38 +100,59 @@ def backends(device: str) -> list[str]:
     return sorted(backends_on(device))
 
 
+def beside(session: Session, runner: Runner, crowd: Crowd) -> None:
+    """Wait for the jobs that run side by side: checks, memory, and what warms the caches."""
+    keys = {str([*key, session.plan.side]): key for key in session.plan.memory}
+    taken: dict[str, list[float]] = {}
+
+    def note(kind: str, row: Row) -> None:
+        if kind == "checks":
+            _note_check(session, runner, row)
+        elif row["status"] == "failed":
+            runner.note_failure(f"{kind}: {row['name']}", row["text"], row.get("traceback", ""))
+        elif kind == "memory":
+            from dilnas.records import Memory
+
+            found = row["result"]
+            memory = Memory(**{**found, "doubts": tuple(found["doubts"])})
+            session.memories[keys[row["name"]]] = memory
+            runner.say(f"  memory of {row['name']} ({row['seconds']:.1f} s)")
+        else:
+            taken.setdefault(kind, []).append(row["seconds"])
+        runner.changed()
+
+    crowd.join(runner, note)
+    for kind, seconds in taken.items():
+        words = f"{len(seconds)} compiled in {sum(seconds):.0f} s of their processes"
+        runner.say(f"  {kind}: {words}, the longest in {max(seconds):.0f} s")
+
+
 def checks(session: Session, runner: Runner) -> None:
-    """The checks of tests/gpu, without pytest; what compiles comes with ``compiled``."""
-    sys.path.insert(0, str(ROOT / "tests" / "gpu"))
-    from checks_measuring import QUICK_CHECKS
+    """The checks of tests/gpu that compare times; the others ran side by side."""
+    for name in session.plan.quiet_checks:
+        if runner.enough(_title(name)):
+            check = partial(_quiet_check, name, session.device)
+            _note_check(session, runner, answered(name, check))
+            if why := runner.device_trouble():
+                raise DeviceLost(why)
+            free(session)
 
-    for check in QUICK_CHECKS:
-        _check(session, runner, check)
+
+def _quiet_check(name: str, device: str) -> None:
+    check_named(name)(device)
 
 
-def _check(session: Session, runner: Runner, check: Callable[[str], None]) -> None:
-    from checks import CannotTell
+def _title(name: str) -> str:
+    return name.removeprefix("check_").replace("_", " ")
 
-    name = check.__name__.removeprefix("check_").replace("_", " ")
-    if not runner.enough(name):
-        return
-    begin = time.perf_counter()
-    row: dict[str, Any] = {"name": name, "status": "cut", "seconds": 0.0, "text": ""}
-    session.checks.append(row)
-    failure: Exception | None = None
-    try:
-        check(session.device)
-        row["status"] = "passed"
-    except CannotTell as reason:
-        row["status"], row["text"] = "cannot tell", str(reason)
-    except Exception as error:  # noqa: BLE001 - the next check is another question
-        row["status"], failure = "failed", error
-        row["text"] = f"{type(error).__name__}: {error}"[:1000]
-    row["seconds"] = round(time.perf_counter() - begin, 2)
+
+def _note_check(session: Session, runner: Runner, row: Row) -> None:
+    name = _title(row["name"])
+    kept = {"name": name, **{key: row[key] for key in ("status", "seconds", "text")}}
+    session.checks.append(kept)
     runner.say(f"  {row['status']}: {name} ({row['seconds']:.1f} s)")
-    if failure is not None:
-        runner.fail(name, failure)
-    free(session)
+    if row["status"] == "failed":
+        runner.note_failure(name, row["text"], row.get("traceback", ""))
 
 
 def sweep(session: Session, runner: Runner) -> None:
@@ -143,12 +164,7 @@ def compiled(session: Session, runner: Runner) -> None:
     """The same with torch.compile: tens of seconds each."""
     if not session.plan.compiled:
         raise SectionSkipped("torch.compile is left out of this plan")
-    sys.path.insert(0, str(ROOT / "tests" / "gpu"))
-    from checks import LAST
-
-    for check in LAST:
-        _check(session, runner, check)
-    _groups(session, runner, session.pending_compiled, needs_s=15.0)
+    _groups(session, runner, session.pending_compiled, needs_s=8.0)
 
 
 def _groups(session: Session, runner: Runner, pending: list[Group], needs_s: float = 0.0) -> None:

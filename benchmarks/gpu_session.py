@@ -1,12 +1,15 @@
 """One session on a GPU machine: checks, measurements, profiles and a summary, in eight minutes.
 
-    python benchmarks/gpu_session.py --out DIR [--device cuda] [--time-limit 460] [--only checks …]
+    python benchmarks/gpu_session.py --out DIR [--pack FILE.tgz] [--device cuda]
+                                     [--time-limit 460] [--only checks …]
     python benchmarks/gpu_session.py --out DIR --device cpu --quick       the same flow, anywhere
 
 Needs Python ≥ 3.11, torch ≥ 2.9, numpy, pandas, typer, rich, PyYAML and nvidia-ml-py; dilnas need
-not be installed. Sections run in the order of their worth, each against its share of the time. DIR
-is written after every section and after most items, whole files only, so that a kill at any moment
-leaves what was measured:
+not be installed. First everything that needs no quiet machine runs side by side, a process each:
+checks, memory, and compiling into caches on the disk. Then sections run in the order of their
+worth, each against its share of the time. DIR is written after every section and after most items,
+whole files only, so that a kill at any moment leaves what was measured (--pack at most ten seconds
+behind, and up to date when the process is asked to end):
 
     summary.md               tables, what failed, what was left out and why
     session.json             sections with status, seconds and tracebacks; facts; checks
@@ -28,8 +31,10 @@ BEGIN = time.monotonic()  # importing torch is part of the time limit
 
 import argparse  # noqa: E402
 import os  # noqa: E402
+import signal  # noqa: E402
 import subprocess  # noqa: E402
 import sys  # noqa: E402
+from collections.abc import Callable  # noqa: E402
 from functools import partial  # noqa: E402
 from pathlib import Path  # noqa: E402
 
@@ -42,9 +47,10 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
 )
 
+from gpu_crowd import Crowd, wanted  # noqa: E402
 from gpu_plan import full, quick  # noqa: E402
 from gpu_runner import Runner  # noqa: E402
-from gpu_sections import sections  # noqa: E402
+from gpu_sections import WEIGHTS, sections  # noqa: E402
 from gpu_state import Session  # noqa: E402
 
 DEFAULT_LIMIT_S = 460.0
@@ -57,6 +63,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
     parser.add_argument("--device", default="cuda", help="cuda, cuda:N or cpu")
     parser.add_argument("--time-limit", type=float, default=DEFAULT_LIMIT_S, help="seconds")
+    parser.add_argument("--pack", type=Path, metavar="FILE.tgz", help="the folder as one file too")
     parser.add_argument("--quick", action="store_true", help="few small workloads: a rehearsal")
     parser.add_argument("--only", nargs="+", metavar="SECTION", help="these sections alone")
     parsed = parser.parse_args(words)
@@ -104,19 +111,51 @@ def hand_on(runner: Runner, given: argparse.Namespace) -> int:
     return subprocess.run([*words, *(["--quick"] if given.quick else [])], check=False).returncode
 
 
+def jobs(given: argparse.Namespace, session: Session, names: list[str]) -> Crowd:
+    """What runs side by side; a handful of processes on a CPU, a core each beside a GPU."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
+    most = 2 * cores + 2 if given.device.startswith("cuda") else max(cores // 2, 1)
+    listed = wanted(session.plan, given.device, names, cores)
+    return Crowd(listed, given.device, limit_s=given.time_limit, most=most)
+
+
+def on_termination(end: Callable[[], None]) -> None:
+    """Leave everything written when the process is asked to end, as by ``timeout``."""
+
+    def leave(number: int, frame: object) -> None:
+        try:
+            end()
+        finally:
+            os._exit(128 + number)
+
+    signal.signal(signal.SIGTERM, leave)
+
+
 def main(words: list[str] | None = None) -> int:
     """Run a session; its exit code."""
     given = arguments(words)
     say = partial(print, flush=True)
-    plan = (quick if given.quick else full)(other_backends(given.device))
-    session = Session(out=given.out, device=given.device, plan=plan)
-    listed = sections(session)
+    names = [name for name, _ in WEIGHTS]
+    if unknown := [name for name in given.only or () if name not in names]:
+        say(f"no such section: {', '.join(unknown)} (there are: {', '.join(names)})")
+        return 2
     if given.only:
-        names = [section.name for section in listed]
-        if unknown := [name for name in given.only if name not in names]:
-            say(f"no such section: {', '.join(unknown)} (there are: {', '.join(names)})")
-            return 2
-        listed = [section for section in listed if section.name in ("facts", *given.only)]
+        names = ["facts", "side by side", *given.only]
+    make = quick if given.quick else full
+    session = Session(out=given.out, device=given.device, plan=make(()), pack=given.pack)
+    crowd = jobs(given, session, names)
+    crowd.start()  # importing torch here and there goes on at once
+    try:
+        return run(given, session, crowd, names, say)
+    finally:
+        crowd.end()
+
+
+def run(
+    given: argparse.Namespace, session: Session, crowd: Crowd, names: list[str],
+    say: Callable[[str], None],
+) -> int:  # fmt: skip
+    """The sections, one after another."""
     if given.device.startswith("cuda"):
         import torch
 
@@ -127,15 +166,27 @@ def main(words: list[str] | None = None) -> int:
         import torch
 
         torch.set_num_threads(1)  # a rehearsal beside other work: threads that spin cost seconds
+    session.planned((quick if given.quick else full)(other_backends(given.device)))
+    listed = [
+        section for section in sections(session, crowd)
+        if section.name in names and (section.name != "side by side" or crowd.jobs)
+    ]  # fmt: skip
     runner = Runner(
         listed, limit_s=given.time_limit, start=BEGIN, health=partial(health, given.device),
         say=say, on_change=session.write,
     )  # fmt: skip
-    runner.watch(partial(session.write, runner))
+
+    def leave() -> None:
+        crowd.end()
+        session.write(runner, last=True)
+
+    runner.watch(leave)
+    on_termination(leave)
     runner.run()
-    session.write(runner)
+    session.write(runner, last=True)
     if runner.lost:
         hand_on(runner, given)
+        session.write(runner, last=True)
     runner.say(f"written: {given.out / 'summary.md'}")
     return runner.exit_code()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tarfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +14,13 @@ from typing import Any
 from gpu_plan import Group, Plan
 from gpu_runner import Runner, json_text, write_file
 
-__all__ = ["Session", "free", "label", "msda_backend", "protocol"]
+__all__ = ["Session", "free", "label", "msda_backend", "pack_folder", "protocol"]
 
-SESSION_FORMAT = 1
-"""Version of session.json. 1: first."""
+SESSION_FORMAT = 2
+"""Version of session.json. 2: checks may be "cut" or have run in a process of their own; 1: first.
+"""
+
+PACK_EVERY_S = 10.0
 
 
 @dataclass(kw_only=True)
@@ -32,6 +36,8 @@ class Session:
         profiles: by file name below ``profiles/``, in the order measured.
         comparisons: Comparison records.
         operator: rows of the MSDA operator's table.
+        memories: Memory records by (name, mode, dtype, batch size), for the profiles of these.
+        pack: a file that holds the whole folder, brought up to date now and then; or None.
         pending, pending_compiled: groups of the plan that were not reached yet.
     """
 
@@ -43,11 +49,19 @@ class Session:
     profiles: dict[str, Any] = field(default_factory=dict)
     comparisons: list[Any] = field(default_factory=list)
     operator: list[dict[str, Any]] = field(default_factory=list)
+    memories: dict[tuple[str, str, str, int], Any] = field(default_factory=dict)
+    pack: Path | None = None
+    packed_at: float = 0.0
     pending: list[Group] = field(default_factory=list)
     pending_compiled: list[Group] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.pending, self.pending_compiled = list(self.plan.sweep), list(self.plan.compiled)
+        self.planned(self.plan)
+
+    def planned(self, plan: Plan) -> None:
+        """Take this plan instead: which backends there are is known once torch is imported."""
+        self.plan = plan
+        self.pending, self.pending_compiled = list(plan.sweep), list(plan.compiled)
 
     def keep(self, profile: Any, msda: str = "") -> str:
         """Write a Profile to its file, replacing an older one of the same workload.
@@ -64,6 +78,10 @@ class Session:
             if note not in profile.notes:
                 profile = replace(profile, notes=(*profile.notes, note))
             path = path.removesuffix(".json") + f"-msda-{msda}.json"
+        w = profile.workload
+        key = (profile.name, w.mode, w.dtype, w.batch_size)
+        if profile.memory is None and not msda and w.compile == "eager":
+            profile = replace(profile, memory=self.memories.get(key))
         where = profile.environment
         if where is not None:
             facts = {**where.facts, "msda_backend": msda or os.environ.get("DILNAS_MSDA", "auto")}
@@ -72,8 +90,8 @@ class Session:
         self.profiles[path] = profile
         return path
 
-    def write(self, runner: Runner) -> None:
-        """session.json and summary.md as things stand."""
+    def write(self, runner: Runner, *, last: bool = False) -> None:
+        """session.json and summary.md as things stand; ``last``: and the pack, whatever its age."""
         data = {
             "dilnas_gpu_session": SESSION_FORMAT,
             "written": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
@@ -89,6 +107,21 @@ class Session:
         from gpu_summary import summary
 
         write_file(self.out / "summary.md", summary(self, data))
+        if self.pack is not None and (last or time.monotonic() - self.packed_at > PACK_EVERY_S):
+            pack_folder(self.out, self.pack)
+            self.packed_at = time.monotonic()
+
+
+def pack_folder(folder: Path, target: Path) -> None:
+    """The folder as one .tgz beside its temporary name: whole or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    with tarfile.open(temporary, "w:gz", compresslevel=6) as archive:
+        for path in sorted(folder.rglob("*")):
+            hidden = path.name.startswith(".")  # half-written
+            if path.is_file() and not hidden and path.resolve() != target.resolve():
+                archive.add(path, f"{folder.name}/{path.relative_to(folder)}")
+    temporary.replace(target)
 
 
 def label(profile: Any) -> str:

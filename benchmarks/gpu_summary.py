@@ -58,7 +58,7 @@ def _cell(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
-        return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+        return f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"
     return str(value).replace("|", "\\|").replace("\n", " ")
 
 
@@ -144,18 +144,26 @@ def _or_dash(row: dict[int, float | None], batch: int) -> object:
 
 
 def _memory(session: Session) -> str:
-    fields = ("weights", "input", "activation_peak", "workspace", "context", "allocated_peak",
-              "reserved_peak", "device_process", "resident_set_peak", "closed_form")  # fmt: skip
+    fields = ("activation_peak", "workspace", "allocated_peak", "reserved_peak", "context",
+              "device_process", "resident_set_peak")  # fmt: skip
     rows = []
     for p in session.profiles.values():
-        if p.memory is not None:
-            sizes = [getattr(p.memory, f"{name}_bytes") for name in fields]
-            mib = [None if size is None else round(size / MIB, 1) for size in sizes]
-            shown = ["" if size is None else f"{size:.1f}" for size in mib]
+        if (m := p.memory) is not None:
+            told = [getattr(m, f"{name}_bytes") for name in fields]
+            parts = [m.weights_bytes, m.input_bytes, told[0]]
+            tensors = None if None in parts else sum(parts)
+            sizes = [*parts, tensors, m.closed_form_bytes, *told[1:]]
+            shown = ["" if size is None else f"{size / MIB:.1f}" for size in sizes]
             rows.append([p.name, p.workload.mode, p.workload.dtype, p.workload.batch_size, *shown])
-    names = [name.replace("_", " ") for name in fields]
+    names = ("weights", "input", "activation peak", "tensors", "closed form", "workspace",
+             "allocated peak", "reserved peak", "context", "device process",
+             "resident set peak")  # fmt: skip
     body = table(("network", "mode", "dtype", "batch", *names), rows)
-    return f"In MiB.\n\n{body}" if body else ""
+    words = (
+        "In MiB. Tensors are weights, input and activations, which the closed form predicts (none:"
+        " the record's method says why); allocated is tensors and workspace."
+    )
+    return f"{words}\n\n{body}" if body else ""
 
 
 def _energy(session: Session) -> str:
@@ -181,17 +189,22 @@ def _breakdowns(session: Session) -> str:
             continue
         w = p.workload
         rates = f"{b.rates.macs_per_s / 1e12:.3g} TMAC/s, {b.rates.bytes_per_s / 1e9:.4g} GB/s"
-        rows = [
-            (row.name, row.time_s * 1e3, f"{row.time_s / b.total_s:.1%}",
-             *(_work(row, b.rates) if row.moved_bytes else ("", "", "", "")))
-            for row in (*b.parts, *b.operators)
-        ]  # fmt: skip
-        header = ("part or operator", "ms", "share", "GMACs", "GB", "of the roof", "bound")
+        idle = [row.time_s for row in b.operators if row.name == "idle"]  # on a GPU only
+        took, words = b.total_s - sum(idle), "in kernels" if idle else "instrumented"
         texts.append(
             f"**{p.name} {w.mode} {w.dtype} batch {w.batch_size}**: {b.bottleneck}\n\n"
-            f"{b.total_s * 1e3:.3f} ms instrumented, {b.plain_s * 1e3:.3f} ms plain; {rates}; "
-            f"{b.method}\n\n{table(header, rows)}"
+            f"{took * 1e3:.3f} ms {words}, {b.plain_s * 1e3:.3f} ms plain; {rates}; "
+            f"{b.method}. Parts and operators each sum to the total."
+            + "".join(f"\n- doubt about the roofs: {text}" for text in b.rates.doubts)
         )
+        for kind, rows in (("part", b.parts), ("operator", b.operators)):
+            header = (kind, "ms", "share", "GMACs", "GB", "of the roof", "nearer roof")
+            cells = [
+                (row.name, row.time_s * 1e3, f"{row.time_s / b.total_s:.1%}",
+                 *(_work(row, b.rates) if row.moved_bytes else ("", "", "", "")))
+                for row in rows
+            ]  # fmt: skip
+            texts.append(table(header, cells))
     return "\n\n".join(texts)
 
 
@@ -206,7 +219,9 @@ def _comparisons(session: Session) -> str:
     for found in session.comparisons:
         w = found.workload
         base = found.contenders[0]
-        rows = [(base.name, base.median_s * 1e3, None, None, None, "baseline")]
+        rows: list[tuple[object, ...]] = [
+            (base.name, base.median_s * 1e3, None, None, None, "baseline")
+        ]
         times = {c.name: c.median_s * 1e3 for c in found.contenders}
         for v in found.verdicts:
             noise = f"{v.noise_low:.3f} to {v.noise_high:.3f}"
@@ -239,10 +254,12 @@ def _operator(session: Session) -> str:
 
 
 def _doubts(session: Session) -> str:
-    count: Counter[str] = Counter()
-    for p in session.profiles.values():
-        count.update(p.doubts)
-    return "\n".join(f"- {number} x {text}" for text, number in count.most_common(40))
+    lines = []
+    for path, p in session.profiles.items():
+        if p.doubts:
+            name = path.rpartition("/")[2].removesuffix(".json")
+            lines.append(f"- {name}: " + "; ".join(p.doubts))
+    return "\n".join(lines)
 
 
 def _failures(data: dict[str, Any]) -> str:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
-from gpu_plan import full, quick
-from gpu_runner import OutOfTime, Runner, Section, SectionSkipped
+from gpu_crowd import Crowd, Job, problems, wanted
+from gpu_plan import check_names, full, quick
+from gpu_runner import OutOfTime, Runner, Section, SectionSkipped, write_file
+from gpu_state import pack_folder
 from gpu_summary import table
 
 
@@ -175,10 +178,101 @@ def test_the_full_plan_covers_what_was_asked_for():
     assert {g.mode for g in groups} == {"inference", "train"}
     assert {"", "matmul", "triton", "oracle"} == {g.msda for g in groups}
     assert {1, 8, 64, 128} <= {batch for g in groups for batch in g.batches}
+    assert {key[0] for key in plan.memory} == {"base", "tiny"}
+    assert {key[1] for key in plan.memory} == {"train", "inference"}
     assert all(len(set(g.batches)) == len(g.batches) for g in groups)
     assert len(set(plan.sweep)) == len(plan.sweep)
     assert plan.sweep[0].dtype == "bf16"
     assert len(quick(()).sweep) < len(plan.sweep) / 4
+
+
+def test_every_check_of_the_gpu_runs_in_one_place():
+    """Side by side, with the compiler or when it is quiet; names read from the files are all."""
+    sys.path.insert(0, str(Path(__file__).resolve().parent / "gpu"))
+    from checks_measuring import every_check
+
+    plan = full(())
+    placed = (*plan.checks, *plan.quiet_checks, *plan.slow_checks)
+    assert sorted(placed) == sorted(check.__name__ for check in every_check())
+    assert check_names() == tuple(dict.fromkeys(check_names()))
+
+
+def test_the_kernels_that_a_plan_meets_are_compiled_beforehand():
+    """Both MSDA maps of every variant in every data type, with gradients where something trains;
+    other backends have no kernels."""
+    found = problems(full(("matmul",)))
+    assert {tuple(p[1:5]) for p in found} == {
+        (56, 56, 3, 24), (28, 28, 6, 24), (56, 56, 3, 32), (28, 28, 6, 32),
+    }  # fmt: skip
+    assert {p[0] for p in found} == {1, 8, 32}
+    assert {p[-2] for p in found} == {"bf16", "fp16", "fp32"}
+    assert {p[-2] for p in found if p[-1]} == {"bf16", "fp32"}
+    assert len({str(p) for p in found}) == len(found)
+
+
+def test_jobs_follow_the_sections():
+    """Nothing that no section wants; on a CPU nothing is compiled."""
+    plan = full(())
+
+    def kinds(device, sections):
+        return {job.kind for job in wanted(plan, device, sections, 16)}
+
+    assert kinds("cuda", ["checks", "memory", "compile"]) == {
+        "checks", "memory", "kernels", "networks",
+    }  # fmt: skip
+    assert kinds("cuda", ["sweep"]) == {"kernels"}
+    assert kinds("cpu", ["sweep", "compile"]) == set()
+    jobs = wanted(plan, "cuda", ["checks", "compile"], 4)
+    checks = [item for job in jobs if job.kind == "checks" for item in job.items]
+    assert len([job for job in jobs if job.kind == "checks"]) == 4
+    assert sorted(checks) == sorted((*plan.checks, *plan.slow_checks))
+
+
+def joined(jobs, limit_s=100.0):
+    """(rows by kind, the runner) of jobs that have run."""
+    rows = []
+    crowd = Crowd(jobs, "cpu", limit_s=100, most=2)
+    section = Section(
+        name="side by side", weight=1, run=lambda r: crowd.join(r, lambda *row: rows.append(row))
+    )
+    runner = Runner([section], limit_s=limit_s, say=lambda _: None)
+    runner.run()
+    return rows, runner
+
+
+def test_a_job_that_fails_or_dies_takes_nothing_else_along():
+    """A failed item is a row, items of a process that ended are left out and a failure."""
+    fine = [1, 4, 4, 1, 4, 1, [1], "fp32", True]
+    wrong = [1, 4, 4, 0, 4, 1, [1], "fp32", False]
+    rows, runner = joined([Job(kind="kernels", items=[wrong, fine]), Job(kind="nope", items=["x"])])
+    assert [(kind, row["status"]) for kind, row in rows] == [
+        ("kernels", "failed"), ("kernels", "passed"),
+    ]  # fmt: skip
+    assert rows[0][1]["traceback"]
+    (outcome,) = runner.outcomes
+    assert outcome.status == "failed"
+    assert outcome.failures[0]["what"] == "nope: x"
+    assert "KeyError" in outcome.left_out[0]
+
+
+def test_jobs_end_when_time_is_up():
+    """What was not answered is listed; no process is left."""
+    job = Job(kind="checks", items=["check_a_candidate_is_trained_from_rung_to_rung"])
+    rows, runner = joined([job], limit_s=1.2)
+    assert rows == []
+    assert runner.outcomes[0].left_out[0].endswith("no time")
+    assert job.process.returncode is not None
+
+
+def test_a_pack_holds_the_folder_and_nothing_half_written(tmp_path):
+    """Also where it lies in the folder itself."""
+    out = tmp_path / "out"
+    write_file(out / "profiles" / "a.json", "{}")
+    (out / ".half.1").write_text("x")
+    for _ in range(2):
+        pack_folder(out, out / "all.tgz")
+    with tarfile.open(out / "all.tgz") as archive:
+        assert archive.getnames() == ["out/profiles/a.json"]
 
 
 def test_a_markdown_table_keeps_its_columns():

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from test_imports import HEAVY
 
 from dilnas.measure import profile
 from dilnas.measure.replay import Recording
-from dilnas.records import Energy, Measurement, load_profiles
+from dilnas.records import Energy, Measurement, Memory, load_profiles
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -83,8 +85,8 @@ def test_some_sections_run_where_only_torch_and_little_else_is_installed(tmp_pat
 
 @pytest.mark.slow
 def test_the_whole_session_runs_on_a_cpu(tmp_path):
-    """Every section; every check passes or says why it cannot tell."""
-    done = session(tmp_path, "--time-limit", "3000")
+    """Every section; every check passes or says why it cannot tell; all of it packed."""
+    done = session(tmp_path, "--time-limit", "3000", "--pack", "all.tgz")
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
     found = statuses(tmp_path)
     assert found.pop("compile") == "skipped"
@@ -96,6 +98,9 @@ def test_the_whole_session_runs_on_a_cpu(tmp_path):
     assert any(p.memory is not None for p in profiles)
     assert any(p.breakdown is not None for p in profiles)
     assert (tmp_path / "out" / "comparisons" / "1.json").is_file()
+    files = [p for p in (tmp_path / "out").rglob("*") if p.is_file()]
+    with tarfile.open(tmp_path / "all.tgz") as archive:
+        assert len(archive.getnames()) == len(files)
     summary = (tmp_path / "out" / "summary.md").read_text()
     assert "cannot be shown" not in summary
     for title in ("Checks", "Memory", "Where the time goes", "Compared", "MSDA alone", "Left out"):
@@ -116,6 +121,36 @@ def test_a_wrong_command_ends_with_2(tmp_path, words, says):
     assert done.returncode == 2
     assert says in done.stdout + done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_session_that_is_asked_to_end_leaves_what_it_has(tmp_path):
+    """As by ``timeout``: files and pack are written, and the processes beside it are ended."""
+    words = ["--out", "out", "--device", "cpu", "--quick", "--pack", "all.tgz", "--only", "checks"]
+    running = subprocess.Popen(
+        [sys.executable, str(ROOT / "benchmarks" / "gpu_session.py"), *words],
+        cwd=tmp_path, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    for line in running.stdout:
+        if "side by side: up to" in line:
+            break
+    running.send_signal(signal.SIGTERM)
+    assert running.wait(60) == 128 + signal.SIGTERM
+    assert read(tmp_path)["sections"][1]["status"] == "running"
+    with tarfile.open(tmp_path / "all.tgz") as archive:
+        assert "out/summary.md" in archive.getnames()
+
+
+def test_memory_read_beside_goes_into_its_own_profile(tmp_path):
+    """By name, mode, dtype and batch; not into that of another backend or another way to run."""
+    session = Session(out=tmp_path, device="cuda", plan=full(()))
+    session.memories["tiny", "inference", "fp32", 1] = Memory(
+        method="synthetic", weights_bytes=4, input_bytes=2
+    )
+    plain = profile("tiny", latency=False)
+    assert session.profiles[session.keep(plain)].memory.weights_bytes == 4
+    assert session.profiles[session.keep(plain, "matmul")].memory is None
+    graph = replace(plain, workload=replace(plain.workload, compile="graph"))
+    assert session.profiles[session.keep(graph)].memory is None
 
 
 def test_a_lost_device_is_gone_on_with_in_a_new_process(tmp_path):
@@ -158,5 +193,5 @@ def test_the_summary_shows_what_only_a_gpu_gives(tmp_path):
     assert "| tiny | inference | bf16 | eager |  | 1000 | 32000 |  |" in text
     assert "| tiny | inference | fp32 | eager |  |  |  | - |" in text
     assert "| tiny | bf16 | 64 | 12.5 | 9.3 | 410 | 90 | 1 | few windows: 1 |" in text
-    assert "1 x energy: few windows: 1" in text
+    assert "- tiny-b64-224-bf16: energy: few windows: 1" in text
     assert "- sweep: base inference bf16 eager batch 1,8,64,128: not reached" in text
