@@ -54,7 +54,9 @@ def load_triton() -> None:
 
 @cache
 def load_kernels() -> None:
-    """Ours. An error if anything had imported them, or Triton, for a GPU."""
+    """Ours, too. An error if anything had imported them, or Triton, for a GPU."""
+    if unavailable():
+        return
     with interpreting():
         importlib.import_module("dilnas.ops.triton_launch")
     ours = [name for name in sys.modules if name.startswith("dilnas.ops.triton_")]
