@@ -106,7 +106,8 @@ def _kernels(device: str, item: list[Any]) -> None:
     with torch.set_grad_enabled(train):
         out = msda(qkv, heads, window, tuple(dilations))
     if train:
-        out.sum().backward()
+        loss: Any = out.sum()
+        loss.backward()
     if qkv.is_cuda:
         torch.cuda.synchronize(device)
 

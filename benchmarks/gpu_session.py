@@ -120,7 +120,7 @@ def jobs(given: argparse.Namespace, session: Session, names: list[str]) -> Crowd
 
 
 def on_termination(end: Callable[[], None]) -> None:
-    """Leave everything written when the process is asked to end, as by ``timeout``."""
+    """Leave everything written when the process is asked to end, as by ``timeout`` or Ctrl-C."""
 
     def leave(number: int, frame: object) -> None:
         try:
@@ -128,7 +128,8 @@ def on_termination(end: Callable[[], None]) -> None:
         finally:
             os._exit(128 + number)
 
-    signal.signal(signal.SIGTERM, leave)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, leave)
 
 
 def main(words: list[str] | None = None) -> int:

@@ -159,4 +159,5 @@ def protocol(session: Session) -> Any:
     """The plan's short protocol."""
     from dilnas.measure.sampling import Protocol
 
-    return replace(Protocol(), **session.plan.protocol)
+    changes: dict[str, Any] = dict(session.plan.protocol)
+    return replace(Protocol(), **changes)
