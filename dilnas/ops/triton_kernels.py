@@ -1,9 +1,16 @@
 """The Triton kernels of MSDA: one forward, two backward, fused over the taps, without atomics.
 
-A program owns a tile of TB x TY x TX pixels of one head. Every tap is a masked load at a fixed
-distance from the tile: a key outside of the map loads zeros, so its logit is 0, it stays in the
-softmax's denominator and adds nothing, and no case is special. Softmax is online, window row by
-window row, in base 2; the logarithm of its denominator is kept for the backward pass:
+A program owns a tile of TB x TY x TX *runs* of one head. A run is RUN pixels of one row that lie
+one dilation apart, so that neighbours share keys: a row of a window takes RUN + WINDOW - 1 loads
+for RUN queries, and as many conversions to float32, instead of RUN · WINDOW.
+
+    queries         q0  q1  q2  q3            RUN = 4, WINDOW = 3
+    keys        k0  k1  k2  k3  k4  k5        q_i sees k_i, k_(i+1), k_(i+2)
+
+Every key is a masked load at a fixed distance from its run: outside of the map it loads zeros, so
+its logit is 0, it stays in the softmax's denominator and adds nothing, and no case is special.
+Softmax is in base 2, and online where the window is taken in several steps of ROWS rows; the
+logarithm of its denominator is kept for the backward pass:
 
     s_t = scale · q·k_t      out = Σ_t p_t v_t      lse = log2 Σ_t 2^(s_t log2 e)
     dp_t = g·v_t     δ = g·out     ds_t = p_t (dp_t − δ)
@@ -12,8 +19,8 @@ window row, in base 2; the logarithm of its denominator is kept for the backward
                                                      its own taps, mirrored; nothing is added to
                                                      memory twice, so the result is reproducible)
 
-A head's channels are held in chunks of CHUNK. With 16 bytes a chunk a thread owns a whole pixel:
-dot products need no exchange between threads, and channels that are no power of two waste none.
+Channels are held in PARTS chunks of CHUNK, those of several pixels in one flat tuple. All
+arithmetic is in float32 (float64 for float64), rounded once when stored.
 
 Imported only where Triton is; ``TRITON_INTERPRET=1`` must be set before, if at all.
 """
@@ -26,228 +33,353 @@ import triton.language as tl
 __all__ = ["backward_keys", "backward_queries", "forward"]
 
 _VALUES = (
-    "low", "high", "batch", "height", "width", "heads", "group_heads", "units",
+    "low", "high", "batch", "height", "width", "heads", "group_heads", "units", "across",
 )  # fmt: skip
 """Arguments that must not make a kernel of their own: candidates of a search share kernels."""
 
 
 @triton.jit
 def _place(
-    low, high, batch, height, width, heads, group_heads,
-    TB: tl.constexpr, TY: tl.constexpr, TX: tl.constexpr,
+    low, high, batch, height, width, heads, group_heads, across,
+    TB: tl.constexpr, TY: tl.constexpr, TX: tl.constexpr, RUN: tl.constexpr,
 ):  # fmt: skip
-    """The program's (head, dilation, pixel numbers, y, x, on the map); heads run fastest."""
+    """The program's (head, dilation, numbers of the runs' first pixels, y, x, on the map, any).
+
+    ``across``: tiles beside one another, of the head that has most; others' programs beyond their
+    own have no pixel, and ``any`` is false. Heads run fastest: they share the lines of memory.
+    """
     program = tl.program_id(0)
     head = program % heads
     tile = program // heads
-    across, down = tl.cdiv(width, TX), tl.cdiv(height, TY)
+    group = head // group_heads  # 16 bits for each group's dilation, four groups in each word
+    word = tl.where(group < 4, low, high)
+    dilation = (word >> (16 * (group % 4)) & 0xFFFF).to(tl.int32)
+    down = tl.cdiv(height, TY)
     cell = tl.arange(0, TB * TY * TX)
-    x = tile % across * TX + cell % TX
+    run = tile % across * TX + cell % TX
+    beside = tl.minimum(dilation, width)  # runs that begin at neighbouring pixels
+    x = run % beside + run // beside * (dilation * RUN)
     y = tile // across % down * TY + cell // TX % TY
     image = tile // (across * down) * TB + cell // (TX * TY)
     inside = (x < width) & (y < height) & (image < batch)
     pixel = image.to(tl.int64) * (height * width) + y * width + x
-    group = head // group_heads  # 16 bits for each group's dilation, four groups in each word
-    word = tl.where(group < 4, low, high)
-    dilation = (word >> (16 * (group % 4)) & 0xFFFF).to(tl.int32)
-    return head, dilation, pixel, y, x, inside
+    runs = beside * tl.cdiv(tl.cdiv(width, dilation), RUN)
+    return head, dilation, pixel, y, x, inside, tile % across * TX < runs
 
 
 @triton.jit
-def _channels(CHUNK: tl.constexpr, PART: tl.constexpr):
-    return PART * CHUNK + tl.arange(0, CHUNK)
-
-
-@triton.jit
-def _load(at, inside, DEPTH: tl.constexpr, CHUNK: tl.constexpr, WORK: tl.constexpr):
-    """DEPTH channels from each pointer, as a tuple of (pixels, CHUNK); zeros outside."""
+def _load(
+    at, stride, x, width, inside, dilation,
+    COUNT: tl.constexpr, BEFORE: tl.constexpr,
+    DEPTH: tl.constexpr, CHUNK: tl.constexpr, WORK: tl.constexpr,
+):  # fmt: skip
+    """COUNT pixels a dilation apart, the first BEFORE dilations before ``at``; zeros outside."""
     parts = ()
-    for i in tl.static_range((DEPTH + CHUNK - 1) // CHUNK):
-        channel = _channels(CHUNK, i)
-        if (i + 1) * CHUNK <= DEPTH:
-            there = inside[:, None]
-        else:
-            there = inside[:, None] & (channel < DEPTH)[None, :]
-        part = tl.load(at[:, None] + channel[None, :], mask=there, other=0.0)
-        parts = parts + (part.to(WORK),)
+    for j in tl.static_range(COUNT):
+        right = (j - BEFORE) * dilation
+        there = inside & (x + right >= 0) & (x + right < width)
+        for i in tl.static_range((DEPTH + CHUNK - 1) // CHUNK):
+            channel = i * CHUNK + tl.arange(0, CHUNK)
+            if (i + 1) * CHUNK <= DEPTH:
+                mask = there[:, None]
+            else:
+                mask = there[:, None] & (channel < DEPTH)[None, :]
+            part = tl.load(at[:, None] + (right * stride + channel[None, :]), mask=mask, other=0.0)
+            parts = parts + (part.to(WORK),)
     return parts
 
 
 @triton.jit
-def _store(at, parts, factor, inside, DEPTH: tl.constexpr, CHUNK: tl.constexpr):
-    """``factor`` (pixels,) times the channels, rounded once to the memory's type."""
-    for i in tl.static_range((DEPTH + CHUNK - 1) // CHUNK):
-        channel = _channels(CHUNK, i)
-        if (i + 1) * CHUNK <= DEPTH:
-            there = inside[:, None]
-        else:
-            there = inside[:, None] & (channel < DEPTH)[None, :]
-        value = (parts[i] * factor[:, None]).to(at.dtype.element_ty)
-        tl.store(at[:, None] + channel[None, :], value, mask=there)
-
-
-@triton.jit
-def _dot(a, b, DEPTH: tl.constexpr, CHUNK: tl.constexpr):
-    """a·b over the channels, (pixels,)."""
-    total = tl.sum(a[0] * b[0], 1)
-    for i in tl.static_range(1, (DEPTH + CHUNK - 1) // CHUNK):
-        total += tl.sum(a[i] * b[i], 1)
-    return total
-
-
-@triton.jit
-def _plus(sums, weight, values, DEPTH: tl.constexpr, CHUNK: tl.constexpr):
-    """sums + weight · values, channel by channel."""
+def _numbers(at, x, width, inside, dilation, COUNT: tl.constexpr, BEFORE: tl.constexpr):
+    """The same of one number a pixel."""
     out = ()
-    for i in tl.static_range((DEPTH + CHUNK - 1) // CHUNK):
-        out = out + (sums[i] + weight[:, None] * values[i],)
+    for j in tl.static_range(COUNT):
+        right = (j - BEFORE) * dilation
+        there = inside & (x + right >= 0) & (x + right < width)
+        out = out + (tl.load(at + right, mask=there, other=0.0),)
     return out
 
 
 @triton.jit
-def _times(sums, weight, DEPTH: tl.constexpr, CHUNK: tl.constexpr):
-    out = ()
-    for i in tl.static_range((DEPTH + CHUNK - 1) // CHUNK):
-        out = out + (sums[i] * weight[:, None],)
-    return out
+def _store(
+    at, stride, parts, factors, x, width, inside, dilation,
+    RUN: tl.constexpr, DEPTH: tl.constexpr, CHUNK: tl.constexpr,
+):  # fmt: skip
+    """The run's channels times its factors (pixels,), rounded once to the memory's type."""
+    PARTS: tl.constexpr = (DEPTH + CHUNK - 1) // CHUNK
+    for j in tl.static_range(RUN):
+        right = j * dilation
+        there = inside & (x + right < width)
+        for i in tl.static_range(PARTS):
+            channel = i * CHUNK + tl.arange(0, CHUNK)
+            if (i + 1) * CHUNK <= DEPTH:
+                mask = there[:, None]
+            else:
+                mask = there[:, None] & (channel < DEPTH)[None, :]
+            value = (parts[j * PARTS + i] * factors[j][:, None]).to(at.dtype.element_ty)
+            tl.store(at[:, None] + (right * stride + channel[None, :]), value, mask=mask)
 
 
 @triton.jit
-def _zeros(PIXELS: tl.constexpr, DEPTH: tl.constexpr, CHUNK: tl.constexpr, WORK: tl.constexpr):
+def _dot(a, i: tl.constexpr, b, j: tl.constexpr, PARTS: tl.constexpr):
+    """Pixel i of a times pixel j of b, over the channels: (pixels,)."""
+    total = a[i * PARTS] * b[j * PARTS]
+    for part in tl.static_range(1, PARTS):
+        total += a[i * PARTS + part] * b[j * PARTS + part]
+    return tl.sum(total, 1)
+
+
+@triton.jit
+def _zeros(COUNT: tl.constexpr, PIXELS: tl.constexpr, CHUNK: tl.constexpr, WORK: tl.constexpr):
     out = ()
-    for _ in tl.static_range((DEPTH + CHUNK - 1) // CHUNK):
+    for _ in tl.static_range(COUNT):
         out = out + (tl.zeros((PIXELS, CHUNK), WORK),)
     return out
 
 
 @triton.jit
-def _tap(y, x, inside, height, width, dilation, first, j, WINDOW: tl.constexpr):
-    """(distance in pixels, on the map) of tap ``first + j``, counted row by row."""
-    down = ((first + j) // WINDOW - WINDOW // 2) * dilation
-    right = ((first + j) % WINDOW - WINDOW // 2) * dilation
-    there = (y + down >= 0) & (y + down < height) & (x + right >= 0) & (x + right < width)
-    return down * width + right, there & inside
+def _times(parts, factor, COUNT: tl.constexpr):
+    out = ()
+    for i in tl.static_range(COUNT):
+        out = out + (parts[i] * factor,)
+    return out
+
+
+@triton.jit
+def _same(value, COUNT: tl.constexpr):
+    out = ()
+    for _ in tl.static_range(COUNT):
+        out = out + (value,)
+    return out
+
+
+@triton.jit
+def _gather(
+    sums, weights, values,
+    RUN: tl.constexpr, WINDOW: tl.constexpr, PARTS: tl.constexpr,
+):  # fmt: skip
+    """sums_i + Σ_j weights_(i, j) · values_(i + j): a window row of each pixel of the run."""
+    out = ()
+    for i in tl.static_range(RUN):
+        for part in tl.static_range(PARTS):
+            total = sums[i * PARTS + part]
+            for j in tl.static_range(WINDOW):
+                weight = weights[i * WINDOW + j]
+                total += weight[:, None] * values[(i + j) * PARTS + part]
+            out = out + (total,)
+    return out
+
+
+@triton.jit
+def _row(y, inside, height, dilation, index, HALF: tl.constexpr):
+    """(rows below y, on the map) of the window's row ``index``."""
+    down = (index - HALF) * dilation
+    return down, inside & (y + down >= 0) & (y + down < height)
+
+
+@triton.jit
+def _forward_step(
+    first, q, keys, apart, stride, y, x, inside, height, width, dilation, peak, total, sums,
+    WINDOW: tl.constexpr, ROWS: tl.constexpr, RUN: tl.constexpr, DEPTH: tl.constexpr,
+    CHUNK: tl.constexpr, WORK: tl.constexpr,
+):  # fmt: skip
+    """The softmax over ROWS more rows of the window; v lies ``apart`` elements behind k."""
+    HALF: tl.constexpr = WINDOW // 2
+    PARTS: tl.constexpr = (DEPTH + CHUNK - 1) // CHUNK
+    COLUMNS: tl.constexpr = RUN + WINDOW - 1
+    logits = ()
+    for a in tl.static_range(ROWS):
+        down, there = _row(y, inside, height, dilation, first + a, HALF)
+        at = keys + down * width * stride
+        k = _load(at, stride, x, width, there, dilation, COLUMNS, HALF, DEPTH, CHUNK, WORK)
+        for i in tl.static_range(RUN):
+            for j in tl.static_range(WINDOW):
+                logits = logits + (_dot(q, i, k, i + j, PARTS),)
+    highest, sum_of, scaled = (), (), ()
+    for i in tl.static_range(RUN):
+        most = peak[i]
+        for a in tl.static_range(ROWS):
+            for j in tl.static_range(WINDOW):
+                most = tl.maximum(most, logits[(a * RUN + i) * WINDOW + j])
+        shrink = tl.exp2(peak[i] - most)
+        highest = highest + (most,)
+        sum_of = sum_of + (total[i] * shrink,)
+        for part in tl.static_range(PARTS):
+            scaled = scaled + (sums[i * PARTS + part] * shrink[:, None],)
+    for a in tl.static_range(ROWS):
+        down, there = _row(y, inside, height, dilation, first + a, HALF)
+        at = keys + (down * width * stride + apart)
+        v = _load(at, stride, x, width, there, dilation, COLUMNS, HALF, DEPTH, CHUNK, WORK)
+        shares, added = (), ()
+        for i in tl.static_range(RUN):
+            mine = sum_of[i]
+            for j in tl.static_range(WINDOW):
+                share = tl.exp2(logits[(a * RUN + i) * WINDOW + j] - highest[i])
+                mine += share
+                shares = shares + (share,)
+            added = added + (mine,)
+        sum_of = added
+        scaled = _gather(scaled, shares, v, RUN, WINDOW, PARTS)
+    return highest, sum_of, scaled
 
 
 @triton.jit(do_not_specialize=_VALUES)
 def forward(
-    qkv, out, lse, low, high, batch, height, width, heads, group_heads, units,
-    WINDOW: tl.constexpr, DEPTH: tl.constexpr, CHUNK: tl.constexpr, ALIGN: tl.constexpr,
-    WORK: tl.constexpr, SPAN: tl.constexpr, KEEP: tl.constexpr,
+    qkv, out, lse, low, high, batch, height, width, heads, group_heads, units, across,
+    WINDOW: tl.constexpr, ROWS: tl.constexpr, RUN: tl.constexpr, DEPTH: tl.constexpr,
+    CHUNK: tl.constexpr, ALIGN: tl.constexpr, WORK: tl.constexpr, KEEP: tl.constexpr,
     TB: tl.constexpr, TY: tl.constexpr, TX: tl.constexpr,
 ):  # fmt: skip
     """out = MSDA(qkv), and where KEEP lse (heads, B·H·W) in base 2.
 
     ``qkv``: pixels lie ``units * ALIGN`` elements apart; ``low`` and ``high`` hold the dilations.
     """
-    head, dilation, pixel, y, x, inside = _place(
-        low, high, batch, height, width, heads, group_heads, TB, TY, TX
+    PARTS: tl.constexpr = (DEPTH + CHUNK - 1) // CHUNK
+    RUNS: tl.constexpr = TB * TY * TX
+    head, dilation, pixel, y, x, inside, some = _place(
+        low, high, batch, height, width, heads, group_heads, across, TB, TY, TX, RUN
     )
+    if not some:
+        return
     stride, channels = units * ALIGN, heads * DEPTH
     own = qkv + (pixel * stride + head * DEPTH)
-    q = _load(own, inside, DEPTH, CHUNK, WORK)
     # Base 2: 2^(s log2 e) = e^s, and the hardware's exponential is of base 2.
-    scale = tl.full((TB * TY * TX,), 1.4426950408889634 * DEPTH**-0.5, WORK)
-    q = _times(q, scale, DEPTH, CHUNK)
-    peak = tl.full((TB * TY * TX,), float("-inf"), WORK)
-    total = tl.zeros((TB * TY * TX,), WORK)
-    sums = _zeros(TB * TY * TX, DEPTH, CHUNK, WORK)
+    q = _times(
+        _load(own, stride, x, width, inside, dilation, RUN, 0, DEPTH, CHUNK, WORK),
+        1.4426950408889634 * DEPTH**-0.5, RUN * PARTS,
+    )  # fmt: skip
+    peak = _same(tl.full((RUNS,), float("-inf"), WORK), RUN)
+    total = _same(tl.zeros((RUNS,), WORK), RUN)
+    sums = _zeros(RUN * PARTS, RUNS, CHUNK, WORK)
     keys = own + channels
-    for first in range(0, WINDOW * WINDOW, SPAN):
-        logits = ()
-        highest = peak
-        for j in tl.static_range(SPAN):
-            step, there = _tap(y, x, inside, height, width, dilation, first, j, WINDOW)
-            k = _load(keys + step * stride, there, DEPTH, CHUNK, WORK)
-            logit = _dot(q, k, DEPTH, CHUNK)
-            logits = logits + (logit,)
-            highest = tl.maximum(highest, logit)
-        shrink = tl.exp2(peak - highest)
-        total *= shrink
-        sums = _times(sums, shrink, DEPTH, CHUNK)
-        for j in tl.static_range(SPAN):
-            step, there = _tap(y, x, inside, height, width, dilation, first, j, WINDOW)
-            v = _load(keys + (step * stride + channels), there, DEPTH, CHUNK, WORK)
-            share = tl.exp2(logits[j] - highest)
-            total += share
-            sums = _plus(sums, share, v, DEPTH, CHUNK)
-        peak = highest
-    _store(out + (pixel * channels + head * DEPTH), sums, 1.0 / total, inside, DEPTH, CHUNK)
+    if ROWS == WINDOW:
+        peak, total, sums = _forward_step(
+            0, q, keys, channels, stride, y, x, inside, height, width, dilation,
+            peak, total, sums, WINDOW, ROWS, RUN, DEPTH, CHUNK, WORK,
+        )  # fmt: skip
+    else:
+        for first in range(0, WINDOW, ROWS):
+            peak, total, sums = _forward_step(
+                first, q, keys, channels, stride, y, x, inside, height, width, dilation,
+                peak, total, sums, WINDOW, ROWS, RUN, DEPTH, CHUNK, WORK,
+            )  # fmt: skip
+    inverse = ()
+    for i in tl.static_range(RUN):
+        inverse = inverse + (1.0 / total[i],)
+    _store(
+        out + (pixel * channels + head * DEPTH), channels, sums, inverse, x, width, inside,
+        dilation, RUN, DEPTH, CHUNK,
+    )  # fmt: skip
     if KEEP:
-        count = batch.to(tl.int64) * height * width
-        tl.store(lse + (head * count + pixel), peak + tl.log2(total), mask=inside)
+        log = lse + (head * (batch.to(tl.int64) * height * width) + pixel)
+        for i in tl.static_range(RUN):
+            there = inside & (x + i * dilation < width)
+            tl.store(log + i * dilation, peak[i] + tl.log2(total[i]), mask=there)
 
 
 @triton.jit(do_not_specialize=_VALUES)
 def backward_queries(
     qkv, out, grad, lse, delta, dqkv, low, high, batch, height, width, heads, group_heads, units,
-    WINDOW: tl.constexpr, DEPTH: tl.constexpr, CHUNK: tl.constexpr, ALIGN: tl.constexpr,
-    WORK: tl.constexpr, SPAN: tl.constexpr, TB: tl.constexpr, TY: tl.constexpr, TX: tl.constexpr,
+    across,
+    WINDOW: tl.constexpr, RUN: tl.constexpr, DEPTH: tl.constexpr, CHUNK: tl.constexpr,
+    ALIGN: tl.constexpr, WORK: tl.constexpr,
+    TB: tl.constexpr, TY: tl.constexpr, TX: tl.constexpr,
 ):  # fmt: skip
     """The q part of ``dqkv`` (contiguous), and delta (heads, B·H·W) for the key pass."""
-    head, dilation, pixel, y, x, inside = _place(
-        low, high, batch, height, width, heads, group_heads, TB, TY, TX
+    HALF: tl.constexpr = WINDOW // 2
+    PARTS: tl.constexpr = (DEPTH + CHUNK - 1) // CHUNK
+    COLUMNS: tl.constexpr = RUN + WINDOW - 1
+    RUNS: tl.constexpr = TB * TY * TX
+    head, dilation, pixel, y, x, inside, some = _place(
+        low, high, batch, height, width, heads, group_heads, across, TB, TY, TX, RUN
     )
+    if not some:
+        return
     stride, channels = units * ALIGN, heads * DEPTH
     own = qkv + (pixel * stride + head * DEPTH)
     result = pixel * channels + head * DEPTH
-    ones = tl.full((TB * TY * TX,), 1.0, WORK)
     q = _times(
-        _load(own, inside, DEPTH, CHUNK, WORK), ones * (1.4426950408889634 * DEPTH**-0.5),
-        DEPTH, CHUNK,
+        _load(own, stride, x, width, inside, dilation, RUN, 0, DEPTH, CHUNK, WORK),
+        1.4426950408889634 * DEPTH**-0.5, RUN * PARTS,
     )  # fmt: skip
-    g = _load(grad + result, inside, DEPTH, CHUNK, WORK)
-    mine = _dot(g, _load(out + result, inside, DEPTH, CHUNK, WORK), DEPTH, CHUNK)
+    g = _load(grad + result, channels, x, width, inside, dilation, RUN, 0, DEPTH, CHUNK, WORK)
+    o = _load(out + result, channels, x, width, inside, dilation, RUN, 0, DEPTH, CHUNK, WORK)
     kept = head * (batch.to(tl.int64) * height * width) + pixel
-    tl.store(delta + kept, mine, mask=inside)
-    log = tl.load(lse + kept, mask=inside, other=0.0)
-    dq = _zeros(TB * TY * TX, DEPTH, CHUNK, WORK)
-    keys = own + channels
-    for first in range(0, WINDOW * WINDOW, SPAN):
-        for j in tl.static_range(SPAN):
-            step, there = _tap(y, x, inside, height, width, dilation, first, j, WINDOW)
-            k = _load(keys + step * stride, there, DEPTH, CHUNK, WORK)
-            v = _load(keys + (step * stride + channels), there, DEPTH, CHUNK, WORK)
-            share = tl.exp2(_dot(q, k, DEPTH, CHUNK) - log)
-            slope = share * (_dot(g, v, DEPTH, CHUNK) - mine)
-            dq = _plus(dq, slope, k, DEPTH, CHUNK)
+    mine = ()
+    for i in tl.static_range(RUN):
+        mine = mine + (_dot(g, i, o, i, PARTS),)
+        tl.store(delta + (kept + i * dilation), mine[i], inside & (x + i * dilation < width))
+    log = _numbers(lse + kept, x, width, inside, dilation, RUN, 0)
+    dq = _zeros(RUN * PARTS, RUNS, CHUNK, WORK)
+    for index in range(WINDOW):
+        down, there = _row(y, inside, height, dilation, index, HALF)
+        at = own + (down * width * stride + channels)
+        k = _load(at, stride, x, width, there, dilation, COLUMNS, HALF, DEPTH, CHUNK, WORK)
+        at = at + channels
+        v = _load(at, stride, x, width, there, dilation, COLUMNS, HALF, DEPTH, CHUNK, WORK)
+        slopes = ()
+        for i in tl.static_range(RUN):
+            for j in tl.static_range(WINDOW):
+                share = tl.exp2(_dot(q, i, k, i + j, PARTS) - log[i])
+                slopes = slopes + (share * (_dot(g, i, v, i + j, PARTS) - mine[i]),)
+        dq = _gather(dq, slopes, k, RUN, WINDOW, PARTS)
+    root = _same(tl.full((RUNS,), DEPTH**-0.5, WORK), RUN)
     at = dqkv + (pixel * (3 * channels) + head * DEPTH)
-    _store(at, dq, ones * DEPTH**-0.5, inside, DEPTH, CHUNK)
+    _store(at, 3 * channels, dq, root, x, width, inside, dilation, RUN, DEPTH, CHUNK)
 
 
 @triton.jit(do_not_specialize=_VALUES)
 def backward_keys(
     qkv, grad, lse, delta, dqkv, low, high, batch, height, width, heads, group_heads, units,
-    WINDOW: tl.constexpr, DEPTH: tl.constexpr, CHUNK: tl.constexpr, ALIGN: tl.constexpr,
-    WORK: tl.constexpr, SPAN: tl.constexpr, TB: tl.constexpr, TY: tl.constexpr, TX: tl.constexpr,
+    across,
+    WINDOW: tl.constexpr, RUN: tl.constexpr, DEPTH: tl.constexpr, CHUNK: tl.constexpr,
+    ALIGN: tl.constexpr, WORK: tl.constexpr,
+    TB: tl.constexpr, TY: tl.constexpr, TX: tl.constexpr,
 ):  # fmt: skip
     """The k and v parts of ``dqkv``: each key gathers from the queries that see it."""
-    head, dilation, pixel, y, x, inside = _place(
-        low, high, batch, height, width, heads, group_heads, TB, TY, TX
+    HALF: tl.constexpr = WINDOW // 2
+    PARTS: tl.constexpr = (DEPTH + CHUNK - 1) // CHUNK
+    COLUMNS: tl.constexpr = RUN + WINDOW - 1
+    RUNS: tl.constexpr = TB * TY * TX
+    head, dilation, pixel, y, x, inside, some = _place(
+        low, high, batch, height, width, heads, group_heads, across, TB, TY, TX, RUN
     )
+    if not some:
+        return
     stride, channels = units * ALIGN, heads * DEPTH
     own = qkv + (pixel * stride + head * DEPTH)
-    ones = tl.full((TB * TY * TX,), 1.0, WORK)
+    at = own + channels
     k = _times(
-        _load(own + channels, inside, DEPTH, CHUNK, WORK),
-        ones * (1.4426950408889634 * DEPTH**-0.5), DEPTH, CHUNK,
+        _load(at, stride, x, width, inside, dilation, RUN, 0, DEPTH, CHUNK, WORK),
+        1.4426950408889634 * DEPTH**-0.5, RUN * PARTS,
     )  # fmt: skip
-    v = _load(own + 2 * channels, inside, DEPTH, CHUNK, WORK)
+    at = at + channels
+    v = _load(at, stride, x, width, inside, dilation, RUN, 0, DEPTH, CHUNK, WORK)
     kept = head * (batch.to(tl.int64) * height * width) + pixel
-    grads = grad + (pixel * channels + head * DEPTH)
-    dk = _zeros(TB * TY * TX, DEPTH, CHUNK, WORK)
-    dv = _zeros(TB * TY * TX, DEPTH, CHUNK, WORK)
-    for first in range(0, WINDOW * WINDOW, SPAN):
-        for j in tl.static_range(SPAN):
-            step, there = _tap(y, x, inside, height, width, dilation, first, j, WINDOW)
-            q = _load(own + step * stride, there, DEPTH, CHUNK, WORK)
-            g = _load(grads + step * channels, there, DEPTH, CHUNK, WORK)
-            log = tl.load(lse + (kept + step), mask=there, other=0.0)
-            mean = tl.load(delta + (kept + step), mask=there, other=0.0)
-            share = tl.exp2(_dot(q, k, DEPTH, CHUNK) - log)
-            slope = share * (_dot(g, v, DEPTH, CHUNK) - mean)
-            dk = _plus(dk, slope, q, DEPTH, CHUNK)
-            dv = _plus(dv, share, g, DEPTH, CHUNK)
+    slope = grad + (pixel * channels + head * DEPTH)
+    dk = _zeros(RUN * PARTS, RUNS, CHUNK, WORK)
+    dv = _zeros(RUN * PARTS, RUNS, CHUNK, WORK)
+    for index in range(WINDOW):
+        down, there = _row(y, inside, height, dilation, index, HALF)
+        step = down * width
+        at = own + step * stride
+        q = _load(at, stride, x, width, there, dilation, COLUMNS, HALF, DEPTH, CHUNK, WORK)
+        at = slope + step * channels
+        g = _load(at, channels, x, width, there, dilation, COLUMNS, HALF, DEPTH, CHUNK, WORK)
+        log = _numbers(lse + (kept + step), x, width, there, dilation, COLUMNS, HALF)
+        mean = _numbers(delta + (kept + step), x, width, there, dilation, COLUMNS, HALF)
+        shares, slopes = (), ()
+        for i in tl.static_range(RUN):
+            for j in tl.static_range(WINDOW):
+                share = tl.exp2(_dot(k, i, q, i + j, PARTS) - log[i + j])
+                shares = shares + (share,)
+                slopes = slopes + (share * (_dot(v, i, g, i + j, PARTS) - mean[i + j]),)
+        dk = _gather(dk, slopes, q, RUN, WINDOW, PARTS)
+        dv = _gather(dv, shares, g, RUN, WINDOW, PARTS)
+    ones = tl.full((RUNS,), 1.0, WORK)
     at = dqkv + (pixel * (3 * channels) + head * DEPTH + channels)
-    _store(at, dk, ones * DEPTH**-0.5, inside, DEPTH, CHUNK)
-    _store(at + channels, dv, ones, inside, DEPTH, CHUNK)
+    root = _same(ones * DEPTH**-0.5, RUN)
+    _store(at, 3 * channels, dk, root, x, width, inside, dilation, RUN, DEPTH, CHUNK)
+    at = at + channels
+    ones = _same(ones, RUN)
+    _store(at, 3 * channels, dv, ones, x, width, inside, dilation, RUN, DEPTH, CHUNK)

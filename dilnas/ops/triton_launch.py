@@ -1,10 +1,14 @@
-"""Launching the Triton kernels of MSDA: which tiles, which shapes they take, in which types."""
+"""Launching the Triton kernels of MSDA, and how a map is cut for them.
+
+The cuts that ``FASTEST`` holds were found by ``benchmarks/msda_tune.py``.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -14,61 +18,70 @@ from torch import Tensor
 from dilnas.ops import triton_kernels as kernels
 from dilnas.ops.triton_state import GROUPS
 
-__all__ = ["Tiling", "backward", "forward", "tiling_of"]
+__all__ = ["PASSES", "Cut", "backward", "cut_of", "forward"]
 
-SIDES = (16, 8, 4)
-"""Sides of a tile, where the map is not smaller."""
+PASSES = ("forward", "queries", "keys")
+"""The three kernels."""
 
 
 @dataclass(frozen=True, slots=True)
-class Tiling:
-    """How a launch is cut.
+class Cut:
+    """How a map is cut for a kernel.
 
     Attributes:
-        images, rows, columns: of the tile that a program owns; powers of two.
-        chunk: channels that a thread loads at a time; a power of two.
-        span: taps that are loaded before the first is needed; 1, or the window's side.
-        warps: of 32 threads, for a program.
+        run: pixels a dilation apart that share their keys' loads.
+        threads: that share a pixel's channels, each with 16 bytes of a chunk; a power of two.
+        runs: that a program owns; a power of two.
     """
 
-    images: int
-    rows: int
-    columns: int
-    chunk: int
-    span: int
-    warps: int
+    run: int
+    threads: int
+    runs: int
 
 
-def tiling_of(  # noqa: PLR0917
-    batch: int, height: int, width: int, depth: int, window: int, dtype: torch.dtype,
-    *, backward: bool = False, pixels: int = 128,
-) -> Tiling:  # fmt: skip
-    """Tiles of about ``pixels`` that leave little of a map over.
+FASTEST = {
+    ("forward", 2): Cut(1, 2, 64),
+    ("forward", 4): Cut(1, 2, 64),
+    ("queries", 2): Cut(1, 2, 64),
+    ("queries", 4): Cut(1, 2, 64),
+    ("keys", 2): Cut(1, 2, 64),
+    ("keys", 4): Cut(1, 2, 64),
+}
+"""By pass and bytes of an element."""
 
-    A thread holds 16 bytes of a chunk and at most 32 channels of a pixel: more spill registers.
-    So does loading many taps at once; the backward passes hold more than the forward one.
+TILES = ((8, 8), (4, 16), (16, 4), (4, 8), (8, 4), (4, 4), (2, 8), (2, 4), (2, 2))
+"""Rows and runs of a tile, of two that leave as much of a map over the first is taken."""
+
+
+def cut_of(depth: int, dtype: torch.dtype, kernel: str) -> Cut:
+    """The fastest cut, for heads of ``depth`` channels.
+
+    A thread holds at most 32 channels of a pixel: more spill registers.
     """
-    columns = _side(width, pixels)
-    rows = _side(height, pixels // columns)
-    images = max(1, min(pixels // (columns * rows), _power(batch)))
-    width_of_load = max(1, 16 // dtype.itemsize)
-    threads = _power(math.ceil(depth / 32))
-    chunk = math.gcd(depth, width_of_load) * threads
-    deep = window * min(depth, 32) > 96
-    span = 1 if deep else window if backward else window**2
-    count = images * rows * columns * threads
-    return Tiling(images, rows, columns, chunk, span, max(1, count // 32))
+    size = min(max(dtype.itemsize, 2), 4)
+    best = FASTEST[kernel, size]
+    threads = best.threads
+    while depth > 32 * threads:
+        threads *= 2
+    return Cut(best.run if depth <= 32 else 1, threads, best.runs)
 
 
-def _power(size: int) -> int:
-    """The least power of two that is not below ``size``."""
-    return 1 << max(size - 1, 0).bit_length()
+def tile_of(
+    height: int, width: int, dilations: Sequence[int], cut: Cut
+) -> tuple[tuple[int, int, int], int, int]:
+    """((images, rows, runs) of a tile, tiles across, tiles down): the one that wastes least.
 
+    Tiles across are those of the dilation that needs most.
+    """
 
-def _side(size: int, most: int) -> int:
-    """The tile's side that covers ``size`` with least beyond it; the larger of equals."""
-    fitting = [side for side in SIDES if side <= most] or [1]
-    return min(min(fitting, key=lambda side: math.ceil(size / side) * side), _power(size))
+    def tiles(shape: tuple[int, int]) -> tuple[int, int]:
+        rows, runs = shape
+        most = max(min(d, width) * _parts(_parts(width, d), cut.run) for d in dilations)
+        return _parts(most, runs), _parts(height, rows)
+
+    fitting = [shape for shape in TILES if shape[0] * shape[1] <= cut.runs]
+    rows, runs = min(fitting, key=lambda s: math.prod(tiles(s)) * s[0] * s[1])
+    return (cut.runs // (rows * runs), rows, runs), *tiles((rows, runs))
 
 
 def forward(
@@ -78,24 +91,27 @@ def forward(
     dilations: Sequence[int],
     *,
     keep: bool = True,
-    tiling: Tiling | None = None,
+    cut: Cut | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """MSDA by the kernel: (B, H, W, C) and, with ``keep``, lse (heads, B·H·W) in base 2, else (0,).
+    """MSDA by the kernels: (B, H, W, C) and, with ``keep``, lse (heads, B·H·W) in base 2.
 
     Args:
         qkv: (B, H, W, 3C) within the kernels' ``limits``, on a CUDA device (anywhere under
             Triton's interpreter); pixels that do not lie evenly one after another are copied.
-        tiling: another one than the shape's own, for tuning.
+        cut: another one than the shape's own, for tuning.
     """
-    qkv = dense(qkv)
+    qkv = _dense(qkv)
     batch, height, width, channels = qkv.shape[0], qkv.shape[1], qkv.shape[2], qkv.shape[3] // 3
     work = torch.float64 if qkv.dtype == torch.float64 else torch.float32
     out = qkv.new_empty((batch, height, width, channels))
     lse = qkv.new_empty((num_heads, batch * height * width) if keep else (0,), dtype=work)
-    if qkv.numel():
-        grid, arguments, options = _call(qkv, num_heads, window_size, dilations, tiling, False)
-        with _device(qkv):
-            kernels.forward[grid](qkv, out, lse, *arguments, KEEP=keep, **options)
+    if not qkv.numel():
+        return out, lse
+    grid, arguments, options = _call(qkv, num_heads, window_size, dilations, "forward", cut)
+    # Wide windows row by row, with an online softmax: all logits at once spill registers.
+    rows = window_size if window_size <= 3 else 1
+    with _device(qkv):
+        kernels.forward[grid](qkv, out, lse, *arguments, ROWS=rows, KEEP=keep, **options)
     return out, lse
 
 
@@ -108,33 +124,32 @@ def backward(  # noqa: PLR0917
     window_size: int,
     dilations: Sequence[int],
     *,
-    tilings: tuple[Tiling | None, Tiling | None] = (None, None),
+    cuts: tuple[Cut | None, Cut | None] = (None, None),
 ) -> Tensor:
     """The gradient of qkv, (B, H, W, 3C), from that of ``out`` and what ``forward`` returned."""
-    qkv, grad, out = dense(qkv), grad.contiguous(), out.contiguous()
-    dqkv = torch.empty_like(qkv, memory_format=torch.contiguous_format)
+    qkv, grad, out = _dense(qkv), grad.contiguous(), out.contiguous()
+    dqkv = qkv.new_empty(qkv.shape)
     if not qkv.numel():
         return dqkv
     delta = torch.empty_like(lse)
     with _device(qkv):
-        grid, arguments, options = _call(qkv, num_heads, window_size, dilations, tilings[0], True)
+        grid, arguments, options = _call(qkv, num_heads, window_size, dilations, "queries", cuts[0])
         kernels.backward_queries[grid](qkv, out, grad, lse, delta, dqkv, *arguments, **options)
-        grid, arguments, options = _call(qkv, num_heads, window_size, dilations, tilings[1], True)
+        grid, arguments, options = _call(qkv, num_heads, window_size, dilations, "keys", cuts[1])
         kernels.backward_keys[grid](qkv, grad, lse, delta, dqkv, *arguments, **options)
     return dqkv
 
 
-def dense(qkv: Tensor) -> Tensor:
+def _dense(qkv: Tensor) -> Tensor:
     """``qkv`` with pixels evenly one after another, channels side by side; a copy if need be."""
-    batch, height, width, _ = qkv.shape
-    step = qkv.stride(2) if width > 1 else max(qkv.shape[3], 1)
+    _, height, width, tripled = qkv.shape
+    step = qkv.stride(2) if width > 1 else tripled
     wanted = (height * width * step, width * step, step, 1)
-    sizes = (batch, height, width, qkv.shape[3])
     even = all(
         size <= 1 or own == want
-        for size, own, want in zip(sizes, qkv.stride(), wanted, strict=True)
+        for size, own, want in zip(qkv.shape, qkv.stride(), wanted, strict=True)
     )
-    return qkv if even and step >= qkv.shape[3] else qkv.contiguous()
+    return qkv if even and step >= tripled else qkv.contiguous()
 
 
 def _device(x: Tensor) -> Any:
@@ -143,33 +158,46 @@ def _device(x: Tensor) -> Any:
 
 
 def _call(  # noqa: PLR0917
-    qkv: Tensor, num_heads: int, window_size: int, dilations: Sequence[int],
-    tiling: Tiling | None, backward: bool,
+    qkv: Tensor, num_heads: int, window_size: int, dilations: Sequence[int], kernel: str,
+    cut: Cut | None,
 ) -> tuple[tuple[int], tuple[int, ...], dict[str, Any]]:  # fmt: skip
-    """(grid, the kernels' common arguments, their compile-time ones)."""
-    batch, height, width, tripled = qkv.shape
-    depth = tripled // 3 // num_heads
-    tiling = tiling or tiling_of(
-        batch, height, width, depth, window_size, qkv.dtype, backward=backward
+    """(grid, the kernel's arguments behind the tensors, its compile-time ones)."""
+    step = qkv.stride(2) if qkv.shape[2] > 1 else qkv.shape[3]
+    return _prepared(
+        tuple(qkv.shape), step, qkv.dtype, num_heads, window_size, tuple(dilations), kernel, cut
     )
-    step = qkv.stride(2) if width > 1 else tripled
+
+
+@lru_cache(maxsize=4096)
+def _prepared(  # noqa: PLR0917
+    shape: tuple[int, int, int, int], step: int, dtype: torch.dtype, num_heads: int,
+    window_size: int, dilations: tuple[int, ...], kernel: str, cut: Cut | None,
+) -> tuple[tuple[int], tuple[int, ...], dict[str, Any]]:  # fmt: skip
+    """What ``_call`` returns; remembered, since a small map takes no longer than this."""
+    batch, height, width, tripled = shape
+    depth = tripled // 3 // num_heads
     align = math.gcd(step, 16)
+    cut = cut or cut_of(depth, dtype, kernel)
     # A dilation beyond the map is as good as any other beyond it.
-    words = [min(d, max(height, width)) for d in dilations] + [0] * (GROUPS - len(dilations))
+    steps = [min(d, max(height, width)) for d in dilations]
+    tile, across, down = tile_of(height, width, steps, cut)
+    words = steps + [0] * (GROUPS - len(steps))
     low, high = (
         sum(d << (16 * i) for i, d in enumerate(words[start : start + 4])) for start in (0, 4)
     )
-    grid = (
-        num_heads * math.ceil(width / tiling.columns) * math.ceil(height / tiling.rows)
-        * math.ceil(batch / tiling.images),
-    )  # fmt: skip
     arguments = (
-        low, high, batch, height, width, num_heads, num_heads // len(dilations), step // align
+        low, high, batch, height, width, num_heads, num_heads // len(steps), step // align, across
     )  # fmt: skip
     options = {
-        "WINDOW": window_size, "DEPTH": depth, "CHUNK": tiling.chunk, "ALIGN": align,
-        "WORK": tl.float64 if qkv.dtype == torch.float64 else tl.float32,
-        "SPAN": tiling.span, "TB": tiling.images, "TY": tiling.rows, "TX": tiling.columns,
-        "num_warps": tiling.warps,
+        "WINDOW": window_size, "RUN": cut.run, "DEPTH": depth,
+        "CHUNK": math.gcd(depth, max(1, 16 // dtype.itemsize)) * cut.threads, "ALIGN": align,
+        "WORK": tl.float64 if dtype == torch.float64 else tl.float32,
+        "TB": tile[0], "TY": tile[1], "TX": tile[2],
+        "num_warps": max(1, cut.runs * cut.threads // 32),
     }  # fmt: skip
-    return grid, arguments, options
+    return (num_heads * across * down * _parts(batch, tile[0]),), arguments, options
+
+
+def _parts(size: int, most: int) -> int:
+    """Pieces of at most ``most`` that ``size`` is cut into."""
+    return -(-size // most)
