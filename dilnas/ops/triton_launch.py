@@ -16,7 +16,7 @@ import triton.language as tl
 from torch import Tensor
 
 from dilnas.ops import triton_kernels as kernels
-from dilnas.ops.triton_state import GROUPS
+from dilnas.ops.triton_state import GROUPS, interpreted
 
 __all__ = ["PASSES", "Cut", "backward", "cut_of", "forward"]
 
@@ -56,14 +56,17 @@ TILES = ((8, 8), (4, 16), (16, 4), (4, 8), (8, 4), (4, 4), (2, 8), (2, 4), (2, 2
 def cut_of(depth: int, dtype: torch.dtype, kernel: str) -> Cut:
     """The fastest cut, for heads of ``depth`` channels.
 
-    A thread holds at most 32 channels of a pixel: more spill registers.
+    A thread holds at most 32 channels of a pixel: more spill registers. Triton's interpreter, whose
+    cost is that of each operation, gets few and large ones.
     """
-    size = min(max(dtype.itemsize, 2), 4)
-    best = FASTEST[kernel, size]
+    best = FASTEST[kernel, min(max(dtype.itemsize, 2), 4)]
+    run = best.run if depth <= 32 else 1
+    if interpreted():
+        return Cut(run, _power(_parts(depth, _together(depth, dtype))), 128)
     threads = best.threads
     while depth > 32 * threads:
         threads *= 2
-    return Cut(best.run if depth <= 32 else 1, threads, best.runs)
+    return Cut(run, threads, best.runs)
 
 
 def tile_of(
@@ -190,12 +193,22 @@ def _prepared(  # noqa: PLR0917
     )  # fmt: skip
     options = {
         "WINDOW": window_size, "RUN": cut.run, "DEPTH": depth,
-        "CHUNK": math.gcd(depth, max(1, 16 // dtype.itemsize)) * cut.threads, "ALIGN": align,
+        "CHUNK": _together(depth, dtype) * cut.threads, "ALIGN": align,
         "WORK": tl.float64 if dtype == torch.float64 else tl.float32,
         "TB": tile[0], "TY": tile[1], "TX": tile[2],
         "num_warps": max(1, cut.runs * cut.threads // 32),
     }  # fmt: skip
     return (num_heads * across * down * _parts(batch, tile[0]),), arguments, options
+
+
+def _together(depth: int, dtype: torch.dtype) -> int:
+    """Channels that a thread loads at once: 16 bytes, where heads begin at multiples of them."""
+    return math.gcd(depth, 16 // dtype.itemsize)
+
+
+def _power(size: int) -> int:
+    """The least power of two that is not below ``size``."""
+    return 1 << max(size - 1, 0).bit_length()
 
 
 def _parts(size: int, most: int) -> int:
