@@ -40,7 +40,8 @@ from dilnas.cost.memory_parts import (
     Visit,
     block_visit,
     downsample_visit,
-    fused_attention,
+    fused_msda_attention,
+    global_attention,
     head_visit,
     msda_attention,
     peak_of,
@@ -251,7 +252,8 @@ def _attention(  # noqa: PLR0917
 ) -> Attention:
     tokens, dim = height * width, stage.dim
     if kind == "global" or fused:
-        return fused_attention(dim=dim, heads=stage.num_heads, tokens=tokens, batch=batch)
+        form = global_attention if kind == "global" else fused_msda_attention
+        return form(dim=dim, heads=stage.num_heads, tokens=tokens, batch=batch)
     heads = stage.num_heads // len(stage.dilations)
     groups = [
         (heads, *probability_rows(stage.window_size or 1, dilation, height, width))

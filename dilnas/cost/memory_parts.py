@@ -21,7 +21,8 @@ __all__ = [
     "Visit",
     "block_visit",
     "downsample_visit",
-    "fused_attention",
+    "fused_msda_attention",
+    "global_attention",
     "head_visit",
     "msda_attention",
     "peak_of",
@@ -105,12 +106,18 @@ def block_visit(
     return Visit(saved=saved, grads=grads, peaks=peaks)
 
 
-def fused_attention(*, dim: Count, heads: Count, tokens: Count, batch: Count) -> Attention:
-    """Global attention, or MSDA by Triton's kernels: of the softmax its log-sum-exp is kept.
-
-    The gradients of q, k and v appear before anything is freed.
-    """
+def global_attention(*, dim: Count, heads: Count, tokens: Count, batch: Count) -> Attention:
+    """Fused attention: the gradients of q, k and v appear before anything is freed."""
     return Attention(kept=batch * tokens * heads, scratch=[3 * batch * tokens * dim])
+
+
+def fused_msda_attention(*, dim: Count, heads: Count, tokens: Count, batch: Count) -> Attention:
+    """MSDA by Triton's kernels, ``dilnas::msda``: as above, and a gradient of the log-sum-exp.
+
+    Autograd makes that one, of zeros, for an output that has none.
+    """
+    kept = batch * tokens * heads
+    return Attention(kept=kept, scratch=[3 * batch * tokens * dim + kept])
 
 
 def msda_attention(
