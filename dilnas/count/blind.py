@@ -3,7 +3,8 @@
 A counter knows operators by name. One that it has no formula for counts as nothing, and nothing is
 said: fused attention on a CPU, a fused encoder layer, a custom kernel. The guard runs a copy of the
 module, sees every operator and names those. Elementwise products that are added up cannot be told
-from other elementwise work; of dilnas's own MSDA it is known, so that is named too.
+from other elementwise work; of dilnas's own MSDA it is known, so that is named too. As the fused
+operator ``dilnas::msda`` it has a formula in torch's counter and none in the others.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ OWN = frozenset(("aten", "prim", "prims", "profiler", "onnx"))
 """Namespaces of torch's own operators. What the others do is anybody's guess."""
 
 MSDA = "dilated attention"
-"""The operator name under which portable MSDA is reported."""
+"""The operator name under which MSDA is reported that works elementwise."""
+
+FUSED_MSDA = "dilnas::msda"
 
 BIAS = "linear layers on maps that do not lie contiguous"
 """torch runs such a layer as a product, then a sum: ptflops counts biases in addmm alone."""
@@ -72,6 +75,8 @@ class BlindSpot:
             missed = f"{self.additions:,} additions of biases"
         elif what == MSDA:
             what += ", which runs as elementwise products and sums"
+        elif what == FUSED_MSDA:
+            what = f"fused dilated attention, {what}"
         elif "scaled_dot_product" in what:
             what = f"fused attention, {what}"
         elif what.partition("::")[0] not in OWN:
@@ -88,8 +93,8 @@ def blind_spots(
         module: any module that takes one tensor.
         shape: of one input, without the batch.
         counter: "fvcore", "ptflops" or "torch".
-        device: "cpu", as a user runs it, or "meta", where torch takes other operators and fvcore
-            cannot run.
+        device: "cpu" or "cuda", as a user runs it, or "meta", where torch takes other operators and
+            fvcore cannot run.
 
     Raises:
         InputError: the module cannot be copied.
@@ -108,17 +113,33 @@ def observe(
     """
     if counter == "fvcore":
         counts, skipped = run_fvcore(module, sample)
-        found = tuple(
-            BlindSpot(operator=name, calls=calls, macs=None)
-            for name, calls in skipped.items()
-            if multiplies(name)
-        )
-        return counts, (*found, *_second_look(module, sample, counter))
+        seen = [(name, calls) for name, calls in skipped.items() if multiplies(name)]
+        return counts, _fvcore_spots(module, sample, seen)
     counts = (run_ptflops if counter == "ptflops" else run_torch)(module, sample)
     recorder = _Recorder(_registry(counter), decompose=counter == "torch")
     with undisturbed(), recorder:
         forward(module, sample)
     return counts, (*recorder.spots(), *_second_look(module, sample, counter))
+
+
+def _fvcore_spots(
+    module: nn.Module, sample: Tensor, skipped: list[tuple[str, int]]
+) -> tuple[BlindSpot, ...]:
+    """Operators of the trace that fvcore skips; of MSDA the multiply-adds are known.
+
+    While ``torch.jit`` traces, MSDA is written as matrix products, unless a backend is forced.
+    """
+    elementwise = os.environ.get(ENVIRONMENT_VARIABLE) in ("portable", "oracle")
+    each: list[int] = []
+    if elementwise or FUSED_MSDA in dict(skipped):
+        each = _Hooked(module, sample).msda
+    spots = []
+    for name, calls in skipped:
+        own = name == FUSED_MSDA and calls == len(each)
+        spots.append(BlindSpot(operator=name, calls=calls, macs=sum(each) if own else None))
+    if elementwise and each:
+        spots.append(BlindSpot(operator=MSDA, calls=len(each), macs=sum(each)))
+    return tuple(spots)
 
 
 def multiplies(name: str) -> bool:
@@ -153,7 +174,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.known, self.decompose = known, decompose
         self.found: dict[str, list[int | None]] = {}
-        self.addmm = 0
+        self.addmm = self.products = 0
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -166,6 +187,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 return parts
         out = func(*args, **(kwargs or {}))
         self.addmm += packet is torch.ops.aten.addmm
+        self.products += packet in (torch.ops.aten.bmm, torch.ops.dilnas.msda)
         if packet not in self.known:
             namespace = getattr(func, "namespace", "higher_order")
             name = f"{namespace}::{str(packet).rpartition('.')[2]}"
@@ -200,45 +222,55 @@ def _macs_of(packet: Any, name: str, args: Any, kwargs: Any, out: Any) -> int | 
 
 
 def _second_look(module: nn.Module, sample: Tensor, counter: str) -> tuple[BlindSpot, ...]:
-    """What operators alone do not tell, by hooks in a pass of its own: hooks change fast paths.
-
-    The 2·w²·N·C multiply-adds of dilnas's MSDA where it works elementwise, and biases that ptflops
-    counts elsewhere.
-    """
-    recorder = _Recorder(_registry("torch"))
-    msda: list[int] = []
-    biases: list[int] = []
-    before: list[int] = []
-
-    def note_msda(part: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        assert isinstance(part, MultiScaleDilatedAttention)
-        msda.append(2 * part.window_size**2 * inputs[0].numel())
-
-    def enter_linear(_: nn.Module, __: Any) -> None:
-        before.append(recorder.addmm)
-
-    def leave_linear(_: nn.Module, __: Any, out: Tensor) -> None:
-        if before.pop() == recorder.addmm:
-            biases.append(out.numel())
-
-    for part in module.modules():
-        if isinstance(part, MultiScaleDilatedAttention) and _works_elementwise(counter):
-            part.register_forward_pre_hook(note_msda)
-        elif isinstance(part, nn.Linear) and part.bias is not None and counter == "ptflops":
-            part.register_forward_pre_hook(enter_linear)
-            part.register_forward_hook(leave_linear)
-    if any(part._forward_pre_hooks for part in module.modules()):
-        with undisturbed(), recorder:
-            forward(module, sample)
+    """What operators alone do not tell: MSDA that works elementwise, biases counted elsewhere."""
+    found = _Hooked(module, sample, biases=counter == "ptflops")
     spots = []
-    if msda:
-        spots.append(BlindSpot(operator=MSDA, calls=len(msda), macs=sum(msda)))
-    if biases:
-        spots.append(BlindSpot(operator=BIAS, calls=len(biases), macs=0, additions=sum(biases)))
+    if found.elementwise:
+        macs = sum(found.elementwise)
+        spots.append(BlindSpot(operator=MSDA, calls=len(found.elementwise), macs=macs))
+    if found.biases:
+        added = sum(found.biases)
+        spots.append(BlindSpot(operator=BIAS, calls=len(found.biases), macs=0, additions=added))
     return tuple(spots)
 
 
-def _works_elementwise(counter: str) -> bool:
-    """Whether MSDA, as it chooses its backend, has no products while ``counter`` looks."""
-    asked = os.environ.get(ENVIRONMENT_VARIABLE) or "auto"
-    return asked != "matmul" and not (asked == "auto" and counter == "fvcore")
+class _Hooked:
+    """What hooks see in a pass of its own, for they change fast paths; no pass if none is set.
+
+    Attributes:
+        msda: multiply-adds, 2·w²·N·C, of each call of dilnas's MSDA.
+        elementwise: those of the calls that ran neither products nor the fused operator.
+        biases: with ``biases``, additions of each linear layer's bias outside of ``addmm``.
+    """
+
+    def __init__(self, module: nn.Module, sample: Tensor, *, biases: bool = False) -> None:
+        self.msda: list[int] = []
+        self.elementwise: list[int] = []
+        self.biases: list[int] = []
+        self._recorder = _Recorder(_registry("torch"))
+        self._before: list[tuple[int, int]] = []
+        handles = []
+        for part in module.modules():
+            dilated = isinstance(part, MultiScaleDilatedAttention)
+            if dilated or (biases and isinstance(part, nn.Linear) and part.bias is not None):
+                handles.append(part.register_forward_pre_hook(self._enter))
+                leave = self._leave_msda if dilated else self._leave_linear
+                handles.append(part.register_forward_hook(leave))
+        if handles:
+            with undisturbed(), self._recorder:
+                forward(module, sample)
+        for handle in handles:
+            handle.remove()
+
+    def _enter(self, _: nn.Module, __: Any) -> None:
+        self._before.append((self._recorder.products, self._recorder.addmm))
+
+    def _leave_msda(self, part: nn.Module, _: Any, out: Tensor) -> None:
+        assert isinstance(part, MultiScaleDilatedAttention)
+        self.msda.append(2 * part.window_size**2 * out.numel())
+        if self._before.pop()[0] == self._recorder.products:
+            self.elementwise.append(self.msda[-1])
+
+    def _leave_linear(self, _: nn.Module, __: Any, out: Tensor) -> None:
+        if self._before.pop()[1] == self._recorder.addmm:
+            self.biases.append(out.numel())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from dilnas.arch import Architecture, Stage
 from dilnas.cost import cost
@@ -76,6 +77,42 @@ def test_portable_msda_is_named_with_the_multiply_adds_of_the_closed_form(
     assert "elementwise" in dilated.sentence
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, "matmul")
     assert len(blind_spots(model, (3, 32, 24), counter)) == 1
+
+
+FUSED = Architecture(
+    stages=(
+        Stage(dim=12, num_heads=3, msda_depth=2, dilations=(1, 2, 3)),
+        Stage(dim=24, num_heads=3, msda_depth=1, dilations=(2,)),
+    )
+)
+"""Head dimensions that the Triton kernels take, and no global attention."""
+
+
+def test_fused_msda_is_counted_by_torch_and_by_its_name_alone_in_ptflops(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As on CUDA, here on meta: torch has the operator's formula, ptflops has none."""
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, "triton")
+    exact = cost(FUSED, 8, 16)
+    assert blind_spots(build_model(FUSED), (3, 8, 16), "torch", device="meta") == ()
+    with FlopCounterMode(display=False) as counted, torch.device("meta"):
+        build_model(FUSED)(torch.zeros(1, 3, 8, 16))
+    assert counted.get_total_flops() == 2 * exact.macs
+    (spot,) = blind_spots(build_model(FUSED), (3, 8, 16), "ptflops", device="meta")
+    assert spot == BlindSpot(operator="dilnas::msda", calls=3, macs=exact.by_operator["matmul"])
+    assert spot.sentence.endswith("in 3 calls of fused dilated attention, dilnas::msda")
+
+
+@pytest.mark.usefixtures("interpreter")
+def test_fused_msda_in_a_trace_is_named_with_its_multiply_adds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Only where it is forced: else a trace holds matrix products, which fvcore counts."""
+    matmul = cost(FUSED, 8, 16).by_operator["matmul"]
+    for backend, operator in (("triton", "dilnas::msda"), ("portable", "dilated attention")):
+        monkeypatch.setenv(ENVIRONMENT_VARIABLE, backend)
+        spots = blind_spots(build_model(FUSED), (3, 8, 16), "fvcore")
+        assert spots == (BlindSpot(operator=operator, calls=3, macs=matmul),)
 
 
 def test_fvcore_sees_all_of_a_dilateformer() -> None:
