@@ -94,10 +94,13 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) 
     qkv, *ctx.arguments, _ = inputs
     out, kept = output
     ctx.mark_non_differentiable(kept)
+    ctx.set_materialize_grads(False)  # or autograd fills a gradient of ``kept`` with zeros
     ctx.save_for_backward(qkv, out, kept)  # the next layer keeps the result too
 
 
-def _derive(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
+def _derive(ctx: Any, grad: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    if grad is None:
+        return None, None, None, None, None
     qkv, out, kept = ctx.saved_tensors
     if torch.is_grad_enabled():  # a second derivative is wanted: by operators that have one
         plain = msda_slices(qkv, *ctx.arguments)
