@@ -146,8 +146,7 @@ def _block(name: str, setting: Setting, backward: bool) -> Case:
     side = max(1, side * setting.img_size // 224)
 
     def calls() -> dict[str, Call]:
-        stage: Any = build_model(variant(kind)).stages[int(number) - 1]
-        block = _placed(stage.blocks[0], setting)
+        block = _built(kind, setting).stages[int(number) - 1].blocks[0]
         x = setting.randn(setting.batch, side, side, channels).permute(0, 3, 1, 2)
         slope = torch.randn_like(x)
 
@@ -174,7 +173,7 @@ def _model(level: str, name: str, setting: Setting, training: bool) -> Case:
     compiled = level == "compile"
 
     def calls() -> dict[str, Call]:
-        model = _placed(build_model(variant(name)), setting).train(training)
+        model = _built(name, setting).train(training)
         images = setting.randn(setting.batch, 3, setting.img_size, setting.img_size)
         labels = torch.arange(setting.batch, device=setting.device) % 1000
 
@@ -196,9 +195,10 @@ def _model(level: str, name: str, setting: Setting, training: bool) -> Case:
     return Case(level, name, "training step" if training else "forward", calls, slow=slow)
 
 
-def _placed(module: nn.Module, setting: Setting) -> Any:
-    """On the device, in the type; on CUDA weights lie channels-last, as its convolutions want."""
-    module = module.to(setting.device, TYPES[setting.dtype])
+def _built(name: str, setting: Setting) -> Any:
+    """A variant in the type; on CUDA weights lie channels-last, as its convolutions want."""
+    with torch.device(setting.device):  # random weights take seconds on a CPU
+        model: Any = build_model(variant(name)).to(TYPES[setting.dtype])
     if setting.device.startswith("cuda"):
-        module = module.to(memory_format=torch.channels_last)
-    return module
+        model = model.to(memory_format=torch.channels_last)
+    return model

@@ -45,7 +45,11 @@ def own(backend: str) -> Core:
 
 
 def free(qkv: Tensor, heads: int, window: int, dilations: Sequence[int]) -> Tensor:
-    """q, a view. Its gradient fills that of k and v with zeros: any core's must be written."""
+    """q, a view: nothing is computed.
+
+    Its gradient fills that of k and v with zeros, as any core's must be written; the projection
+    after it reads q among k and v, and may add its bias apart.
+    """
     return qkv[..., : qkv.shape[3] // 3]
 
 
