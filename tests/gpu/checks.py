@@ -23,11 +23,12 @@ from dilnas.measure.machine import settings
 from dilnas.measure.sampling import Protocol
 from dilnas.measure.workload import prepare
 from dilnas.model import build_model
-from dilnas.ops import ENVIRONMENT_VARIABLE, backends_on, msda
+from dilnas.ops import ENVIRONMENT_VARIABLE, backends_on
 from dilnas.records import Cost, Workload
 
 __all__ = [
-    "QUICK", "SMALL", "CannotTell", "Check", "cost_of", "need_capability", "need_cuda", "workload",
+    "HEIGHT", "QUICK", "SMALL", "TYPES", "WIDTH", "CannotTell", "Check", "backend", "cost_of",
+    "forward_of", "need_capability", "need_cuda", "rms", "workload",
 ]  # fmt: skip
 
 Check = Callable[[str], None]
@@ -152,60 +153,6 @@ def check_tf32_is_off_in_fp32_and_on_in_tf32(device: str) -> None:
     assert [switch.fp32_precision for switch in switches] == found, "the switch was not put back"
 
 
-PROBLEMS = (
-    (2, 13, 18, 3, 8, (1, 2, 3)),
-    (1, 9, 7, 6, 5, (1, 4)),
-    (3, 6, 21, 4, 16, (1, 30)),
-)
-"""(batch, height, width, heads, head dimension, dilations); narrow maps, taps wholly outside."""
-
-
-def msda_of(
-    name: str, qkv: torch.Tensor, slope: torch.Tensor, heads: int, dilations: tuple[int, ...]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Value and gradient of a backend, in float64 on the CPU."""
-    leaf = qkv.detach().requires_grad_()
-    out = msda(leaf, heads, 3, dilations, backend=name)
-    (gradient,) = torch.autograd.grad(out, leaf, slope)
-    assert out.dtype == gradient.dtype == qkv.dtype
-    return out.detach().cpu().double(), gradient.cpu().double()
-
-
-def check_every_msda_backend_agrees_with_the_cpus_oracle(device: str) -> None:
-    """Value and gradient: computed in fp32 and rounded once, whatever the type of qkv."""
-    generator = torch.Generator().manual_seed(7)
-    fp32 = torch.finfo(torch.float32).eps
-    for batch, height, width, heads, depth, dilations in PROBLEMS:
-        shape = (batch, height, width, heads * depth)
-        exact = torch.randn(*shape[:3], 3 * shape[3], generator=generator, dtype=torch.float64)
-        weights = torch.randn(shape, generator=generator, dtype=torch.float64)
-        for label, dtype in TYPES.items():
-            qkv, slope = exact.to(dtype), weights.to(dtype)
-            truth = msda_of("oracle", qkv.double(), slope.double(), heads, dilations)
-            for name in backends_on(device):
-                with settings(workload(device)):
-                    here = msda_of(name, qkv.to(device), slope.to(device), heads, dilations)
-                for what, got, wanted in zip(("value", "gradient"), here, truth, strict=True):
-                    # One rounding to dtype, and fp32 sums of at most a few hundred terms.
-                    scale = float(wanted.abs().max())
-                    allowed = (torch.finfo(dtype).eps + 64 * fp32) * scale
-                    error = float((got - wanted).abs().max())
-                    assert error <= allowed, (
-                        f"{name} {label} {what} at {shape}: {error:.3g} above {allowed:.3g}"
-                    )
-
-
-def check_every_msda_backend_gives_the_model_the_same_logits(device: str) -> None:
-    """By the environment variable, as a user would choose it."""
-    truth = forward_of(torch.float64, "cpu")
-    own = rms(forward_of(torch.float32, "cpu").double() - truth)
-    for name in backends_on(device):
-        with settings(workload(device)), backend(name):
-            error = rms(forward_of(torch.float32, device).cpu().double() - truth)
-        allowed = 16 * own + torch.finfo(torch.float32).eps * rms(truth)
-        assert error <= allowed, f"{name}: error {error:.3g} above {allowed:.3g}"
-
-
 def logits_of(what: Workload) -> torch.Tensor:
     """What the prepared call returns, in float64 on the CPU."""
     with settings(what):
@@ -246,6 +193,33 @@ def check_a_compiled_model_gives_the_eager_output(device: str) -> None:
     same_as_eager(device, "compile", "fp32")
 
 
+def check_the_compiler_keeps_the_kernels_whole(device: str) -> None:
+    """A training step is one graph with one operator a block, forward and backward."""
+    need_cuda(device)
+    if "triton" not in backends_on(device):
+        raise CannotTell("Triton cannot be used here")
+    from functorch.compile import make_boxed_func
+    from torch._dynamo.backends.common import aot_autograd
+
+    targets: list[list[str]] = []
+
+    def look(graph: torch.fx.GraphModule, _: object) -> object:
+        targets.append([str(node.target) for node in graph.graph.nodes])
+        return make_boxed_func(graph.forward)
+
+    torch._dynamo.reset()
+    model = build_model(SMALL).train().to(device)
+    images = torch.randn(2, 3, HEIGHT, WIDTH, device=device)
+    compiler = aot_autograd(fw_compiler=look, bw_compiler=look)
+    out = torch.compile(model, fullgraph=True, backend=compiler)(images)
+    out.square().sum().backward()
+    torch._dynamo.reset()
+    blocks = sum(stage.msda_depth for stage in SMALL.stages)
+    forward, backward = targets
+    assert forward.count("dilnas.msda.default") == blocks, forward
+    assert backward.count("dilnas.msda_backward.default") == blocks, backward
+
+
 def check_preparing_leaves_the_random_states_alone(device: str) -> None:
     """The CPU's generator and the GPU's are as they were."""
     what = workload(device)
@@ -258,13 +232,14 @@ def check_preparing_leaves_the_random_states_alone(device: str) -> None:
 
 CHECKS: tuple[Check, ...] = (
     check_the_forward_pass_equals_the_cpus_in_float64,
-    check_every_msda_backend_agrees_with_the_cpus_oracle,
-    check_every_msda_backend_gives_the_model_the_same_logits,
     check_tf32_is_off_in_fp32_and_on_in_tf32,
     check_a_cuda_graph_gives_the_eager_output,
     check_preparing_leaves_the_random_states_alone,
 )
 """Numbers, quick ones; ``every_check`` in ``checks_measuring`` has all of them in order."""
 
-LAST: tuple[Check, ...] = (check_a_compiled_model_gives_the_eager_output,)
+LAST: tuple[Check, ...] = (
+    check_the_compiler_keeps_the_kernels_whole,
+    check_a_compiled_model_gives_the_eager_output,
+)
 """Slow: after everything else."""

@@ -21,6 +21,7 @@ from checks import (
     need_cuda,
     workload,
 )
+from checks_msda import MSDA_CHECKS
 
 from dilnas.data import DataSplits, ImageSet
 from dilnas.measure import measure_latency, profile
@@ -282,7 +283,7 @@ MEASURING: tuple[Check, ...] = (
 )
 
 
-QUICK_CHECKS: tuple[Check, ...] = (*CHECKS, *MEASURING)
+QUICK_CHECKS: tuple[Check, ...] = (*CHECKS, *MSDA_CHECKS, *MEASURING)
 """All but those that compile, quick and telling ones first."""
 
 

@@ -10,6 +10,8 @@ from checks_measuring import every_check
 CHECKS = every_check()
 ON_CPU = (
     "check_every_msda_backend_agrees_with_the_cpus_oracle",
+    "check_the_projection_of_q_k_v_is_the_convolution",
+    "check_an_export_made_on_the_gpu_holds_plain_operators",
     "check_preparing_leaves_the_random_states_alone",
     "check_a_recorded_session_replays_to_the_same_measurement",
 )
