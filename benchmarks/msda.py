@@ -8,11 +8,12 @@ Levels: the operator on the paper's four MSDA maps, one block of each, whole mod
 random order, round by round, so that a noisy machine hurts all alike; a ratio is taken within a
 round, and shown are its median and, in brackets, its quartiles.
 
-    unfold      the official formulation; everything is compared with it
+    unfold      the official formulation in the map's type; everything is compared with it
     sdpa        keys gathered by slices, then scaled dot-product attention
     flex        FlexAttention, compiled, over zero-padded keys; no backward on a CPU
     natten      where it is installed: other borders, same arithmetic
     portable, triton    dilnas' backends, as far as the device has them
+    matmul      dilnas' form of unfold, on request: half types are computed in float32
     free        a core that returns q: the ceiling of any core within a block or model
 
 "of copy" is the time that the bytes which a fused operator must move take at this device's own

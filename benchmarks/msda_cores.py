@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad, scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention, unfold
 
 from dilnas.model import attention
 from dilnas.ops import backends_on, msda
@@ -26,7 +26,11 @@ __all__ = ["BASELINE", "COMPILES", "CORES", "FREE", "INEXACT", "Core", "cores", 
 Core = Callable[[Tensor, int, int, Sequence[int]], Tensor]
 
 BASELINE = "unfold"
-"""The official formulation: ``unfold`` and batched matrix products (dilnas' backend "matmul")."""
+"""The official formulation: ``unfold`` and batched matrix products, in the map's own type.
+
+dilnas' backend "matmul" is the same in float32; of half types it computes in float32, which would
+make the comparison too easy.
+"""
 
 FREE = "free"
 COMPILES = ("flex",)
@@ -42,6 +46,27 @@ def own(backend: str) -> Core:
         return msda(qkv, heads, window, dilations, backend=backend)
 
     return core
+
+
+def official(qkv: Tensor, heads: int, window: int, dilations: Sequence[int]) -> Tensor:
+    """``unfold`` and matrix products as in the official code, group by group."""
+    batch, height, width, tripled = qkv.shape
+    channels = tripled // 3
+    planes = qkv.permute(0, 3, 1, 2)
+    out = []
+    for group in groups_of(channels, heads, dilations):
+        depth, margin = group.channels // group.heads, group.dilation * (window // 2)
+        q, k, v = (
+            planes[:, part * channels + group.start :][:, : group.channels] for part in range(3)
+        )
+        q = q.reshape(batch, group.heads, depth, 1, height * width).permute(0, 1, 4, 3, 2)
+        rows = (batch, group.heads, depth, window**2, height * width)
+        near_k = unfold(k, window, group.dilation, margin).reshape(rows)
+        near_v = unfold(v, window, group.dilation, margin).reshape(rows)
+        logits = (q @ near_k.permute(0, 1, 4, 2, 3)) * depth**-0.5
+        near = (logits.softmax(-1) @ near_v.permute(0, 1, 4, 3, 2)).squeeze(3)
+        out.append(near.transpose(1, 2).reshape(batch, height, width, group.channels))
+    return torch.cat(out, 3)
 
 
 def free(qkv: Tensor, heads: int, window: int, dilations: Sequence[int]) -> Tensor:
@@ -144,7 +169,8 @@ def natten(qkv: Tensor, heads: int, window: int, dilations: Sequence[int]) -> Te
 
 
 CORES: dict[str, Core] = {
-    BASELINE: own("matmul"),
+    BASELINE: official,
+    "matmul": own("matmul"),
     "sdpa": gather_sdpa,
     "flex": flex,
     "natten": natten,
@@ -155,8 +181,11 @@ CORES: dict[str, Core] = {
 
 
 def cores(device: str, asked: Sequence[str] | None = None) -> dict[str, Core]:
-    """Those that ``asked`` names, or all that there are here; the baseline always."""
-    missing = {"portable", "triton"} - set(backends_on(device))
+    """Those that ``asked`` names, or all that there are here; the baseline always.
+
+    "matmul" only if it is asked for: it is the baseline's twin.
+    """
+    missing = {"matmul"} | {"portable", "triton"} - set(backends_on(device))
     missing |= set() if find_spec("natten") else {"natten"}
     return {
         name: core
