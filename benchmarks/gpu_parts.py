@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -14,14 +15,13 @@ __all__ = ["breakdown", "compare", "energy", "memory", "recordings"]
 def _base(session: Session, name: str, mode: str, dtype: str, batch: int) -> Any:
     """The eager Profile of a workload: the sweep's, else measured now."""
     from dilnas.measure import profile
+    from dilnas.ops import ENVIRONMENT_VARIABLE
 
-    for path, kept in session.profiles.items():
+    own = os.environ.get(ENVIRONMENT_VARIABLE) or "auto"
+    for kept in session.profiles.values():
         w = kept.workload
         same = (kept.name, w.mode, w.dtype, w.batch_size) == (name, mode, dtype, batch)
-        default = not path.endswith(
-            tuple(f"-msda-{b}.json" for b in session.facts.get("msda_backends", ()))
-        )
-        if same and w.compile == "eager" and default and kept.measurement is not None:
+        if same and w.compile == "eager" and kept.msda == own and kept.measurement is not None:
             return kept
     made = profile(
         name, device=session.device, batch_size=batch, dtype=dtype, mode=mode,

@@ -72,20 +72,19 @@ class Session:
         from dilnas.records.paths import profile_path
         from dilnas.report.document import profile_json
 
-        path = profile_path(profile)
         if msda:
             note = f"MSDA by the backend {msda!r}"
             if note not in profile.notes:
                 profile = replace(profile, notes=(*profile.notes, note))
-            path = path.removesuffix(".json") + f"-msda-{msda}.json"
         w = profile.workload
         key = (profile.name, w.mode, w.dtype, w.batch_size)
         if profile.memory is None and not msda and w.compile == "eager":
             profile = replace(profile, memory=self.memories.get(key))
         where = profile.environment
-        if where is not None:
-            facts = {**where.facts, "msda_backend": msda or os.environ.get("DILNAS_MSDA", "auto")}
+        if where is not None and msda:  # else as it was when this was measured
+            facts = {**where.facts, "msda_backend": msda}
             profile = replace(profile, environment=replace(where, facts=facts))
+        path = profile_path(profile)
         write_file(self.out / "profiles" / path, profile_json(profile) + "\n")
         self.profiles[path] = profile
         return path

@@ -20,10 +20,11 @@ _LONGEST = 60
 def profile_path(profile: Profile) -> str:
     """Relative path with forward slashes, of lower-case letters, digits, dots and dashes only.
 
-    The same device, network and workload give the same path, so that a new measurement replaces
-    the older one; networks that share a name differ by the first digits of their key.
+    The same device, network, workload and MSDA give the same path, so that a new measurement
+    replaces the older one; networks that share a name differ by the first digits of their key.
 
         nvidia-h200/tiny-b64-224-bf16-compile.json
+        nvidia-h200/base-b128-224-bf16-msda-matmul.json
         amd-epyc-7b13/runs-first-12-3f2a9c01-b1-800x1280-fp32-t2.json
     """
     device = device_slug(profile.environment.device_name) if profile.environment else NO_DEVICE
@@ -31,7 +32,9 @@ def profile_path(profile: Profile) -> str:
     if VARIANTS.get(profile.name) != profile.architecture:
         key = profile.architecture.key
         name = f"{name}-{key[:8]}" if name != key else key
-    return f"{device}/{name}-{workload_slug(profile.workload)}.json"
+    # Which code ran is no part of the workload, but another measurement all the same.
+    msda = f"-msda-{_slug(profile.msda)}" if profile.msda not in ("", "auto") else ""
+    return f"{device}/{name}-{workload_slug(profile.workload)}{msda}.json"
 
 
 def device_slug(device_name: str) -> str:

@@ -43,6 +43,12 @@ class Profile:
             object.__setattr__(self, "missing", None)
 
     @property
+    def msda(self) -> str:
+        """The implementation of MSDA that was asked for; "auto" (dilnas chose), "" if not known."""
+        facts = self.environment.facts if self.environment else {}
+        return str(facts.get("msda_backend", ""))
+
+    @property
     def doubts(self) -> tuple[str, ...]:
         """What makes any part of it doubtful, a sentence each, the quantity named."""
         parts = (

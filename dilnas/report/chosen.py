@@ -44,7 +44,7 @@ def select_profiles(
 
 
 def sorted_profiles(profiles: Iterable[Profile]) -> list[Profile]:
-    """By device, then network (the paper's first, others by size), image, dtype, run, batch."""
+    """By device, network (the paper's first, others by size), image, dtype, run, MSDA, batch."""
     return sorted(profiles, key=_order)
 
 
@@ -67,6 +67,8 @@ def _order(profile: Profile) -> tuple[Any, ...]:
         _place(w.compile, RUNS),
         w.channels_last,
         w.threads,
+        profile.msda not in ("", "auto"),
+        profile.msda,
         w.batch_size,
     )
 

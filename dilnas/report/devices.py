@@ -204,8 +204,7 @@ def _threads(profile: Profile) -> str:
 
 def _msda(profile: Profile) -> str:
     """Which implementation of MSDA was asked for, where the environment says it."""
-    facts = profile.environment.facts if profile.environment else {}
-    return printable(str(facts.get("msda_backend", "")))
+    return printable(profile.msda)
 
 
 def _median(profile: Profile) -> str:

@@ -104,6 +104,7 @@ def profile_row(profile: Profile) -> dict[str, Any]:
         "mode": w.mode,
         "compile": w.compile,
         "channels_last": w.channels_last,
+        "msda": profile.msda or None,
         "mparams": profile.cost.params / 1e6,
         "gflops": profile.cost.flops / 1e9,
         **(latency_row(profile) or {}),

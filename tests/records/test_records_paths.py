@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
+import jsonschema
 import pytest
 from drawn_records import profiles
 from hypothesis import given, settings
 
 from dilnas.measure import profile as run_profile
-from dilnas.records import Environment, Profile, Workload, profile_path
+from dilnas.records import (
+    Environment,
+    Profile,
+    Workload,
+    load_profiles,
+    profile_path,
+    schema,
+)
 from dilnas.records.paths import device_slug
 from dilnas.variants import variant
 
+FOLDER = Path(__file__).resolve().parents[2] / "profiles"
 PLACE = Environment(
     device_name="NVIDIA H200", platform="", python="", torch="", dilnas="", threads=1
 )
@@ -55,6 +66,29 @@ def test_a_workload_says_what_differs_from_the_usual() -> None:
     )  # fmt: skip
     path = profile_path(replace(tiny, workload=unusual))
     assert path == "nvidia-h200/tiny-b64-800x1280-bf16-train-graph-channels-last-t2.json"
+
+
+def test_a_measurement_by_another_msda_has_a_file_of_its_own() -> None:
+    """Else it would replace the one of what dilnas chooses by itself."""
+    tiny = run_profile("tiny", latency=False)
+    paths = {
+        name: profile_path(replace(tiny, environment=replace(PLACE, facts={"msda_backend": name})))
+        for name in ("", "auto", "matmul")
+    }
+    assert paths[""] == paths["auto"] == "nvidia-h200/tiny-b1-224-fp32.json"
+    assert paths["matmul"] == "nvidia-h200/tiny-b1-224-fp32-msda-matmul.json"
+
+
+def test_the_repositorys_profiles_lie_where_they_belong() -> None:
+    """Valid by the schema, read again, each at its own path; no path or user of the machine."""
+    files = sorted(path for path in FOLDER.rglob("*.json"))
+    assert len(files) >= 20
+    for path in files:
+        document = json.loads(path.read_text("utf-8"))
+        jsonschema.validate(document, schema("profile"))
+        (profile,) = load_profiles(path)
+        assert path == FOLDER / profile_path(profile)
+        assert not re.search(r"/(home|root|tmp|usr|work)/", path.read_text("utf-8"))
 
 
 def test_networks_that_share_a_name_do_not_share_a_file() -> None:

@@ -193,6 +193,23 @@ def test_the_order_is_by_device_network_and_workload() -> None:
     assert sorted_profiles(reversed(several())) == sorted_profiles(several())
 
 
+def test_what_dilnas_chooses_stands_before_other_implementations_of_msda() -> None:
+    """Its batches are one after another; a column tells them apart, in the CSV too."""
+    rows = [
+        replace(
+            on_gpu("tiny", batch, "bf16", 0.01),
+            environment=replace(GPU, facts={"msda_backend": name}),
+        )
+        for name in ("matmul", "auto", "portable") for batch in (64, 8)
+    ]  # fmt: skip
+    order = [(p.msda, p.workload.batch_size) for p in sorted_profiles(rows)]
+    assert order == [
+        ("auto", 8), ("auto", 64), ("matmul", 8), ("matmul", 64), ("portable", 8), ("portable", 64)
+    ]  # fmt: skip
+    assert text_of(rows, 120).count("portable") == 2
+    assert list(profiles_frame(rows)["msda"]) == [p.msda for p in rows]
+
+
 def test_profiles_are_chosen_by_parts_of_names() -> None:
     """Upper and lower case alike; what there is is said when nothing fits."""
     assert len(select_profiles(several())) == 7
