@@ -4,9 +4,9 @@
 
 For each of the paper's MSDA maps and each of the three kernels: runs of 1, 2 and 4 pixels, one to
 four threads a pixel, small programs and large ones. Compiling takes most of the time, so other
-processes do it first, side by side, into Triton's cache on disk, for --compile-seconds at most; what
-is not compiled by then is not measured. "of copying" is what the bytes
-that the kernel must move take at the device's own copy rate, over what it took: 4 maps of
+processes do it first, side by side, into Triton's cache on disk, for --compile-seconds at most;
+what is not compiled by then is not measured. "of copying" is what the bytes that the kernel must
+move take at the device's own copy rate, over what it took: 4 maps of
 B x H x W x C for the forward pass, 6 for each half of the backward pass. The last lines are the
 cuts that are best over all maps: what ``FASTEST`` in ``dilnas.ops.triton_launch`` holds.
 """
@@ -50,7 +50,7 @@ CUTS = (
     *((4, threads, runs) for threads, runs in ((2, 32), (4, 16), (4, 32))),
     (1, 4, 64),
 )
-"""(run, threads, runs) of the candidates. Runs of 4 pixels in one thread compile for half a minute."""
+"""(run, threads, runs) of the candidates. Runs of 4 pixels a thread compile for half a minute."""
 
 
 def cuts() -> tuple[launch.Cut, ...]:

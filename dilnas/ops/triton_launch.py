@@ -54,20 +54,36 @@ TILES = ((8, 8), (4, 16), (16, 4), (4, 8), (8, 4), (4, 4), (2, 8), (2, 4), (2, 2
 """Rows and runs of a tile, of two that leave as much of a map over the first is taken."""
 
 
-def cut_of(depth: int, dtype: torch.dtype, kernel: str) -> Cut:
+HELD = {"forward": (1, 2), "queries": (2, 3), "keys": (2, 4)}
+"""Maps of which a window row is loaded at once, and those of which a run's own pixels are held."""
+
+ROOM = 200
+"""Of a thread's 255 registers, for channels; beyond it they spill (tests/ops/test_ops_compiled)."""
+
+MOST_THREADS = 256
+"""Of a program."""
+
+
+def cut_of(depth: int, window: int, dtype: torch.dtype, kernel: str) -> Cut:
     """The fastest cut, for heads of ``depth`` channels.
 
-    A thread holds at most 32 channels of a pixel: more spill registers. Triton's interpreter, whose
-    cost is that of each operation, gets few and large ones.
+    As many threads a pixel as its numbers need registers. Triton's interpreter, whose cost is that
+    of each operation, gets few and large ones.
     """
     best = FASTEST[kernel, min(max(dtype.itemsize, 2), 4)]
-    run = best.run if depth <= 32 else 1
+    together = _together(depth, dtype)
+    most = _power(_parts(depth, together))
     if interpreted():
-        return Cut(run, _power(_parts(depth, _together(depth, dtype))), 128)
-    threads = best.threads
-    while depth > 32 * threads:
+        return Cut(best.run, most, 128)
+    run, threads = best.run, min(best.threads, most)
+    loaded, own = HELD[kernel]
+    while threads < most:
+        channels = _parts(depth, threads)
+        held = loaded * (run + window - 1) * channels * dtype.itemsize / 4 + own * run * channels
+        if held <= ROOM:
+            break
         threads *= 2
-    return Cut(run, threads, best.runs)
+    return Cut(run, threads, min(best.runs, MOST_THREADS // threads))
 
 
 def tile_of(
@@ -181,7 +197,7 @@ def _prepared(  # noqa: PLR0917
     batch, height, width, tripled = shape
     depth = tripled // 3 // num_heads
     align = math.gcd(step, 16)
-    cut = cut or cut_of(depth, dtype, kernel)
+    cut = cut or cut_of(depth, window_size, dtype, kernel)
     # A dilation beyond the map is as good as any other beyond it.
     steps = [min(d, max(height, width)) for d in dilations]
     tile, across, down = tile_of(height, width, steps, cut)
