@@ -72,18 +72,18 @@ def assert_as_good_as_the_oracle(qkv, slope, *arguments):
 @pytest.mark.parametrize(
     ("shape", "heads", "taps", "dtype"),
     [
-        ((2, 5, 7), (3, 24), (3, (1, 2, 3)), FP32),  # Tiny's heads
+        ((2, 3, 4), (3, 24), (3, (1, 2, 3)), FP32),  # Tiny's heads
         ((1, 7, 19), (1, 16), (3, (2,)), FP16),  # several tiles, cut at both borders
         ((3, 3, 5), (2, 64), (3, (1, 30)), BF16),  # a dilation beyond the map; images share a tile
         ((1, 6, 5), (2, 32), (5, (1, 4)), BF16),
         ((1, 5, 7), (1, 20), (7, (1,)), FP16),  # a head that is no power of two
-        ((1, 4, 6), (1, 24), (7, (9,)), FP32),
+        ((1, 3, 4), (1, 24), (7, (9,)), FP32),
         ((1, 4, 3), (1, 40), (3, (1,)), FP16),
         ((1, 3, 4), (1, 36), (3, (1,)), FP32),
         ((1, 2, 3), (1, 128), (3, (1,)), BF16),
         ((1, 1, 6), (2, 4), (5, (1, 2)), FP64),
         ((5, 4, 3), (2, 12), (3, (3,)), FP64),  # one dilation for all heads
-        ((1, 5, 3), (8, 4), (3, (1, 2, 3, 4, 5, 6, 7, 40)), FP32),  # a dilation for each head
+        ((1, 4, 3), (8, 4), (3, (1, 2, 3, 4, 5, 6, 7, 40)), FP32),  # a dilation for each head
     ],
 )
 def test_value_and_gradient_are_as_near_the_truth_as_the_oracles(shape, heads, taps, dtype):
@@ -106,7 +106,7 @@ def problems(draw):
     return (2 * qkv).to(dtype), slope.to(dtype), heads, window, dilations
 
 
-@settings(max_examples=4)
+@settings(max_examples=3)
 @given(problems())
 def test_drawn_problems_hold_too(problem):
     """Shapes, dilations and types that nobody chose."""
