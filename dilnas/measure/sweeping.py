@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import PurePath
 
@@ -81,9 +82,27 @@ def _measured(
     on_progress: Progress,
 ) -> tuple[Profile, ...]:
     from dilnas.measure.machine import choose_device
-    from dilnas.measure.observed import located, observed
+    from dilnas.measure.workload import models_kept
 
     where, alone = choose_device(device), len(planned) == 1
+    # On a CPU a model that is kept would stand in the resident set of every workload.
+    keep = where.startswith("cuda") and not alone
+    with models_kept() if keep else nullcontext():
+        return _rows(planned, parts, where, protocol, tell=tell, on_progress=on_progress)
+
+
+def _rows(
+    planned: Sequence[Profile],
+    parts: Parts,
+    where: str,
+    protocol: Protocol,
+    *,
+    tell: Callable[[Profile], None],
+    on_progress: Progress,
+) -> tuple[Profile, ...]:
+    from dilnas.measure.observed import located, observed
+
+    alone = len(planned) == 1
     rates: dict[str, DeviceRates] = {}
     done: list[Profile] = []
     for number, plan in enumerate(planned, 1):

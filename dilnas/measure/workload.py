@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +36,7 @@ __all__ = [
     "check_workload",
     "fits",
     "memory_need",
+    "models_kept",
     "prepare",
     "prepare_module",
     "release",
@@ -58,15 +61,50 @@ class Runnable:
     extra: dict[str, float] = field(default_factory=dict)
 
 
+_KEPT: ContextVar[dict[Architecture, tuple[torch.nn.Module, torch.Tensor]] | None]
+_KEPT = ContextVar("_KEPT", default=None)
+"""Models as they were built, with the generator's state afterwards; None: none are kept."""
+
+
+@contextmanager
+def models_kept() -> Iterator[None]:
+    """Within the block ``prepare`` builds each architecture once, on the CPU, and copies it.
+
+    Drawing the weights of a large one takes longer than measuring it on a GPU. Weights and images
+    are the same to the last bit as without; the models are gone after the outermost block.
+    """
+    kept = _KEPT.get()
+    token = _KEPT.set({} if kept is None else kept)
+    try:
+        yield
+    finally:
+        _KEPT.reset(token)
+
+
 def prepare(architecture: Architecture, workload: Workload, cost: Cost) -> Runnable:
     """Build the model and a batch of random images on the device; see ``prepare_module``.
 
     Raises DeviceError before anything is built where a CPU has not the memory for it.
     """
+    check_device(workload, cost)
+    return prepare_module(lambda: _built(architecture), architecture.in_chans, workload)
+
+
+def _built(architecture: Architecture) -> torch.nn.Module:
+    """A model under the seed that ``prepare_module`` has set."""
+    import torch
+
     from dilnas.model import build_model
 
-    check_device(workload, cost)
-    return prepare_module(lambda: build_model(architecture), architecture.in_chans, workload)
+    kept = _KEPT.get()
+    if kept is None:
+        return build_model(architecture)
+    if architecture not in kept:
+        built = build_model(architecture)
+        kept[architecture] = built, torch.default_generator.get_state()
+    model, after = kept[architecture]
+    torch.default_generator.set_state(after)  # the images are drawn next
+    return copy.deepcopy(model)
 
 
 def prepare_module(
