@@ -57,6 +57,9 @@ SMALL = 1.15
 """Times as long takes a tile of less than 32 runs: neighbours that share keys lie in other tiles
 (28 x 28 on an H200: 4 x 4 tiles fit exactly, and are 7 % slower than 4 x 16 ones)."""
 
+LEAST = 1.5
+"""The same of less than 16, a guess: for maps that are as small themselves."""
+
 HELD = {"forward": (1, 2), "queries": (2, 3), "keys": (2, 4)}
 """Maps of which a window row is loaded at once, and those of which a run's own pixels are held."""
 
@@ -103,7 +106,9 @@ def tile_of(
 
     def cost(shape: tuple[int, int]) -> float:
         size = shape[0] * shape[1]
-        return math.prod(tiles(shape)) * size * (SMALL if size < 32 else 1.0)
+        return (
+            math.prod(tiles(shape)) * size * (1.0 if size >= 32 else SMALL if size >= 16 else LEAST)
+        )
 
     fitting = [shape for shape in TILES if shape[0] * shape[1] <= cut.runs]
     rows, runs = min(fitting, key=cost)
