@@ -1,17 +1,18 @@
 """A process beside the session's own, for what needs no quiet machine: checks, memory, compiling.
 
-    python benchmarks/gpu_job.py '{"kind": …, "device": …, "items": […], "limit_s": …}'
+    python benchmarks/gpu_job.py '{"device": …, "limit_s": …}'
 
-answers each item with a line of JSON on stdout: its ``status`` ("passed", "failed", "cannot tell"),
-``seconds``, ``text``, ``traceback`` and ``result``. Kinds:
+reads tasks from stdin, a line of JSON each: {"kind": …, "item": …}. Each is answered by a line of
+JSON on stdout before the next is read: its ``status`` ("passed", "failed", "cannot tell"),
+``seconds``, ``text``, ``traceback`` and ``result``. So torch is imported once for many. Kinds:
 
     checks     functions of tests/gpu, by name
     memory     [variant, mode, dtype, batch size, side]: a Memory, from a fresh process
     kernels    problems of MSDA (``gpu_crowd.problems``): compiled into Triton's cache on the disk
     networks   [variant, mode, dtype, batch size, side]: the same for torch.compile
 
-An item that fails does not stop the next one. The process ends by itself after ``limit_s``, however
-its parent ended.
+An item that fails does not stop the next one, unless the device answers no more: a CUDA error stays
+with its process, which ends then. It also ends with its stdin, and after ``limit_s`` in any case.
 """
 
 from __future__ import annotations
@@ -117,21 +118,42 @@ KINDS: dict[str, Callable[[str, Any], Any]] = {
 }  # fmt: skip
 
 
+def _lost(device: str) -> bool:
+    """Whether the device answers no more, as far as this process has used it."""
+    torch = sys.modules.get("torch")
+    if torch is None or not device.startswith("cuda") or not torch.cuda.is_initialized():
+        return False
+    try:
+        torch.cuda.synchronize(device)
+    except RuntimeError:
+        return True
+    return False
+
+
 def main(words: list[str]) -> int:
-    """Answer every item of the request."""
+    """Answer every task."""
     request = json.loads(words[0])
+    device = request["device"]
     if hasattr(signal, "alarm"):
         signal.alarm(max(int(request["limit_s"]), 1))
-    if request["kind"] != "networks" and hasattr(os, "nice"):
-        os.nice(5)  # compiling a network takes longest: it goes first
+    if hasattr(os, "nice"):
+        os.nice(5)  # the session itself goes first
     sys.stdout.flush()
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as channel:
+    with (
+        os.fdopen(os.dup(0), encoding="utf-8") as tasks,
+        os.fdopen(os.dup(1), "w", encoding="utf-8") as channel,
+        open(os.devnull) as nothing,  # noqa: PTH123
+    ):
+        os.dup2(nothing.fileno(), 0)  # a compiler that is run must not take a task
         os.dup2(2, 1)  # what libraries print is no answer
-        work = KINDS[request["kind"]]
-        for item in request["items"]:
-            row = answered(str(item), partial(work, request["device"], item))
+        for line in tasks:
+            task = json.loads(line)
+            kind, item = task["kind"], task["item"]
+            row = answered(str(item), partial(KINDS[kind], device, item))
             channel.write(json.dumps(row, default=str) + "\n")
             channel.flush()
+            if row["status"] == "failed" and _lost(device):
+                break
     return 0
 
 

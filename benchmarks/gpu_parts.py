@@ -6,7 +6,7 @@ import os
 from dataclasses import asdict, replace
 from typing import Any
 
-from gpu_runner import Runner, json_text, write_file
+from gpu_runner import Runner, SectionSkipped, json_text, write_file
 from gpu_state import Session, free, protocol
 
 __all__ = ["breakdown", "compare", "energy", "memory", "recordings"]
@@ -153,16 +153,15 @@ def compare(session: Session, runner: Runner) -> None:
         runner.changed()
 
 
-def _present(specs: tuple[str, ...], what: str, runner: Runner) -> tuple[str, ...]:
-    """The contenders that can be built here: timm may be missing, or broken."""
+def _present(specs: tuple[str, ...], what: str, runner: Runner) -> tuple[Any, ...]:
+    """Subjects of the contenders that can be built here: timm may be missing, or broken."""
     from dilnas.errors import DilnasError
     from dilnas.measure.subject import subject
 
     kept = []
     for spec in specs:
         try:
-            subject(spec)
-            kept.append(spec)
+            kept.append(subject(spec))
         except DilnasError as error:
             runner.leave_out(f"{spec} among {what}", str(error))
     return tuple(kept)
@@ -178,6 +177,8 @@ def recordings(session: Session, runner: Runner) -> None:
     from dilnas.measure.workload import prepare
 
     plan = session.plan
+    if plan.recording is None:
+        raise SectionSkipped("recordings are left out of this plan")
     name, dtype, batch = plan.recording
     made = _base(session, name, "inference", dtype, batch)
     folder = session.out / "recordings"

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-__all__ = ["Group", "Plan", "full", "quick"]
+__all__ = ["SHORT_S", "Group", "Plan", "full", "quick", "short"]
 
 VARIANTS = ("base", "tiny", "small")
 PEERS = ("timm:vit_small_patch16_224", "timm:swin_tiny_patch4_window7_224", "timm:convnext_tiny")
 
+
+SHORT_S = 240.0
+"""A session below this many seconds has a plan of its own: a compiled network takes half a minute.
+"""
 
 CHECKS = Path(__file__).resolve().parents[1] / "tests" / "gpu"
 QUIET = (
@@ -25,7 +29,10 @@ SLOW = ("check_a_compiled_model_gives_the_eager_output",)
 
 def check_names() -> tuple[str, ...]:
     """All checks of tests/gpu, by reading: importing them would import torch."""
-    texts = [(CHECKS / f"{name}.py").read_text("utf-8") for name in ("checks", "checks_measuring")]
+    texts = [
+        (CHECKS / f"{name}.py").read_text("utf-8")
+        for name in ("checks_msda", "checks", "checks_measuring")
+    ]
     return tuple(name for text in texts for name in re.findall(r"^def (check_\w+)", text, re.M))
 
 
@@ -63,12 +70,13 @@ class Plan:
         memory: (name, mode, dtype, batch size), each in a fresh process.
         breakdown: (name, dtype, batch size).
         comparisons: (dtype, batch size, contenders), the first being the baseline.
-        recording: (name, dtype, batch size) that is recorded for replaying.
+        recording: (name, dtype, batch size) that is recorded for replaying; None: nothing is.
         operator: (batch size, share of the map's side) of the MSDA operator's table.
         operator_dtypes: and its dtypes.
         windows, window_s: of the energy.
         compare_s: seconds of a comparison's rounds.
         protocol: how a latency is taken, changes to ``Protocol``'s defaults.
+        left_out: what a longer session has beside, in words.
     """
 
     side: int
@@ -78,7 +86,7 @@ class Plan:
     memory: tuple[tuple[str, str, str, int], ...]
     breakdown: tuple[tuple[str, str, int], ...]
     comparisons: tuple[tuple[str, int, tuple[str, ...]], ...]
-    recording: tuple[str, str, int]
+    recording: tuple[str, str, int] | None
     operator: tuple[int, float]
     operator_dtypes: tuple[str, ...]
     checks: tuple[str, ...] = ()
@@ -88,6 +96,7 @@ class Plan:
     window_s: float = 1.5
     compare_s: float = 8.0
     protocol: dict[str, float] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
 
 def full_sweep(backends: tuple[str, ...]) -> tuple[Group, ...]:
@@ -147,6 +156,26 @@ def full(backends: tuple[str, ...]) -> Plan:
         compare_s=6.0,
         protocol={"min_warmup_s": 0.15, "max_warmup_s": 0.5, "min_samples": 10,
                   "max_samples": 300, "min_s": 0.25, "max_s": 0.8},
+    )  # fmt: skip
+
+
+def short(backends: tuple[str, ...]) -> Plan:
+    """On a GPU in two or three minutes: without what takes long, and saying so."""
+    plan = full(backends)
+    return replace(
+        plan,
+        compiled=(), slow_checks=(), quiet_checks=QUIET[:1], recording=None,
+        energy=plan.energy[:2], memory=plan.memory[:3], comparisons=plan.comparisons[:2],
+        compare_s=4.0,
+        left_out=(
+            "torch.compile: each network takes half a minute or more",
+            "the check of base against tiny: the comparisons tell it",
+            "recordings: the tests have some of a real GPU",
+            *(f"energy of {name} {dtype} batch {batch}" for name, dtype, batch in plan.energy[2:]),
+            *("memory of {} {} {} batch {}".format(*each) for each in plan.memory[3:]),
+            *(f"{', '.join(names)} compared in {dtype} at batch {batch}"
+              for dtype, batch, names in plan.comparisons[2:]),
+        ),
     )  # fmt: skip
 
 

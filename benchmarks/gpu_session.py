@@ -5,11 +5,12 @@
     python benchmarks/gpu_session.py --out DIR --device cpu --quick       the same flow, anywhere
 
 Needs Python ≥ 3.11, torch ≥ 2.9, numpy, pandas, typer, rich, PyYAML and nvidia-ml-py; dilnas need
-not be installed. First everything that needs no quiet machine runs side by side, a process each:
+not be installed. First everything that needs no quiet machine runs side by side, a process a core:
 checks, memory, and compiling into caches on the disk. Then sections run in the order of their
-worth, each against its share of the time. DIR is written after every section and after most items,
-whole files only, so that a kill at any moment leaves what was measured (--pack at most ten seconds
-behind, and up to date when the process is asked to end):
+worth, each against its share of the time. Below four minutes the plan is shorter, and says what it
+leaves out. DIR is written after every section and after most items, whole files only, so that a
+kill at any moment leaves what was measured (--pack at most ten seconds behind, and up to date when
+the process is asked to end):
 
     summary.md               tables, what failed, what was left out and why
     session.json             sections with status, seconds and tracebacks; facts; checks
@@ -48,7 +49,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 )
 
 from gpu_crowd import Crowd, wanted  # noqa: E402
-from gpu_plan import full, quick  # noqa: E402
+from gpu_plan import SHORT_S, Plan, full, quick, short  # noqa: E402
 from gpu_runner import Runner  # noqa: E402
 from gpu_sections import WEIGHTS, sections  # noqa: E402
 from gpu_state import Session  # noqa: E402
@@ -111,11 +112,18 @@ def hand_on(runner: Runner, given: argparse.Namespace) -> int:
     return subprocess.run([*words, *(["--quick"] if given.quick else [])], check=False).returncode
 
 
-def jobs(given: argparse.Namespace, session: Session, names: list[str]) -> Crowd:
-    """What runs side by side; a handful of processes on a CPU, a core each beside a GPU."""
+def planned(given: argparse.Namespace) -> Callable[[tuple[str, ...]], Plan]:
+    """Which plan: by what was asked for and the time that there is."""
+    if given.quick:
+        return quick
+    return short if given.time_limit < SHORT_S else full
+
+
+def beside(given: argparse.Namespace, session: Session, names: list[str]) -> Crowd:
+    """What runs side by side; a core is left to the session, more on a CPU, which does the work."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
-    most = 2 * cores + 2 if given.device.startswith("cuda") else max(cores // 2, 1)
-    listed = wanted(session.plan, given.device, names, cores)
+    most = cores - 1 if given.device.startswith("cuda") else cores // 2
+    listed = wanted(session.plan, given.device, names)
     return Crowd(listed, given.device, limit_s=given.time_limit, most=most)
 
 
@@ -142,9 +150,9 @@ def main(words: list[str] | None = None) -> int:
         return 2
     if given.only:
         names = ["facts", "side by side", *given.only]
-    make = quick if given.quick else full
-    session = Session(out=given.out, device=given.device, plan=make(()), pack=given.pack)
-    crowd = jobs(given, session, names)
+    plan = planned(given)(())
+    session = Session(out=given.out, device=given.device, plan=plan, pack=given.pack)
+    crowd = beside(given, session, names)
     crowd.start()  # importing torch here and there goes on at once
     try:
         return run(given, session, crowd, names, say)
@@ -167,10 +175,10 @@ def run(
         import torch
 
         torch.set_num_threads(1)  # a rehearsal beside other work: threads that spin cost seconds
-    session.planned((quick if given.quick else full)(other_backends(given.device)))
+    session.planned(planned(given)(other_backends(given.device)))
     listed = [
         section for section in sections(session, crowd)
-        if section.name in names and (section.name != "side by side" or crowd.jobs)
+        if section.name in names and (section.name != "side by side" or crowd.tasks)
     ]  # fmt: skip
     runner = Runner(
         listed, limit_s=given.time_limit, start=BEGIN, health=partial(health, given.device),
@@ -181,9 +189,12 @@ def run(
         crowd.end()
         session.write(runner, last=True)
 
+    from dilnas.measure.workload import models_kept
+
     runner.watch(leave)
     on_termination(leave)
-    runner.run()
+    with models_kept():  # drawing the weights anew for every batch size would take half of the time
+        runner.run()
     session.write(runner, last=True)
     if runner.lost:
         hand_on(runner, given)

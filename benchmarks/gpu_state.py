@@ -99,6 +99,7 @@ class Session:
             "facts": self.facts,
             "checks": self.checks,
             "not_reached": [str(group) for group in (*self.pending, *self.pending_compiled)],
+            "left_out_of_the_plan": list(self.plan.left_out),
             "profiles": list(self.profiles),
             "operator": self.operator,
         }

@@ -281,4 +281,5 @@ def _left_out(data: dict[str, Any]) -> str:
             lines.append(f"- {section['name']}: {section.get('error') or section['status']}")
         lines += [f"- {section['name']}: {text}" for text in section.get("left_out", ())]
     lines += [f"- sweep: {text}: not reached" for text in data.get("not_reached", ())]
+    lines += [f"- short session: {text}" for text in data.get("left_out_of_the_plan", ())]
     return "\n".join(lines)

@@ -10,8 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
-from gpu_crowd import Crowd, Job, problems, wanted
-from gpu_plan import check_names, full, quick
+from gpu_plan import check_names, full, quick, short
 from gpu_runner import OutOfTime, Runner, Section, SectionSkipped, write_file
 from gpu_state import pack_folder
 from gpu_summary import table
@@ -197,71 +196,21 @@ def test_every_check_of_the_gpu_runs_in_one_place():
     assert check_names() == tuple(dict.fromkeys(check_names()))
 
 
-def test_the_kernels_that_a_plan_meets_are_compiled_beforehand():
-    """Both MSDA maps of every variant in every data type, with gradients where something trains;
-    other backends have no kernels."""
-    found = problems(full(("matmul",)))
-    assert {tuple(p[1:5]) for p in found} == {
-        (56, 56, 3, 24), (28, 28, 6, 24), (56, 56, 3, 32), (28, 28, 6, 32),
-    }  # fmt: skip
-    assert {p[0] for p in found} == {1, 8, 32}
-    assert {p[-2] for p in found} == {"bf16", "fp16", "fp32"}
-    assert {p[-2] for p in found if p[-1]} == {"bf16", "fp32"}
-    assert len({str(p) for p in found}) == len(found)
-
-
-def test_jobs_follow_the_sections():
-    """Nothing that no section wants; on a CPU nothing is compiled."""
-    plan = full(())
-
-    def kinds(device, sections):
-        return {job.kind for job in wanted(plan, device, sections, 16)}
-
-    assert kinds("cuda", ["checks", "memory", "compile"]) == {
-        "checks", "memory", "kernels", "networks",
-    }  # fmt: skip
-    assert kinds("cuda", ["sweep"]) == {"kernels"}
-    assert kinds("cpu", ["sweep", "compile"]) == set()
-    jobs = wanted(plan, "cuda", ["checks", "compile"], 4)
-    checks = [item for job in jobs if job.kind == "checks" for item in job.items]
-    assert len([job for job in jobs if job.kind == "checks"]) == 4
-    assert sorted(checks) == sorted((*plan.checks, *plan.slow_checks))
-
-
-def joined(jobs, limit_s=100.0):
-    """(rows by kind, the runner) of jobs that have run."""
-    rows = []
-    crowd = Crowd(jobs, "cpu", limit_s=100, most=2)
-    section = Section(
-        name="side by side", weight=1, run=lambda r: crowd.join(r, lambda *row: rows.append(row))
-    )
-    runner = Runner([section], limit_s=limit_s, say=lambda _: None)
-    runner.run()
-    return rows, runner
-
-
-def test_a_job_that_fails_or_dies_takes_nothing_else_along():
-    """A failed item is a row, items of a process that ended are left out and a failure."""
-    fine = [1, 4, 4, 1, 4, 1, [1], "fp32", True]
-    wrong = [1, 4, 4, 0, 4, 1, [1], "fp32", False]
-    rows, runner = joined([Job(kind="kernels", items=[wrong, fine]), Job(kind="nope", items=["x"])])
-    assert [(kind, row["status"]) for kind, row in rows] == [
-        ("kernels", "failed"), ("kernels", "passed"),
-    ]  # fmt: skip
-    assert rows[0][1]["traceback"]
-    (outcome,) = runner.outcomes
-    assert outcome.status == "failed"
-    assert outcome.failures[0]["what"] == "nope: x"
-    assert "KeyError" in outcome.left_out[0]
-
-
-def test_jobs_end_when_time_is_up():
-    """What was not answered is listed; no process is left."""
-    job = Job(kind="checks", items=["check_a_candidate_is_trained_from_rung_to_rung"])
-    rows, runner = joined([job], limit_s=1.2)
-    assert rows == []
-    assert runner.outcomes[0].left_out[0].endswith("no time")
-    assert job.process.returncode is not None
+def test_a_short_session_says_what_it_leaves_out():
+    """Nothing is compiled by torch; every item of the full plan is there or named."""
+    whole, brief = full(("matmul",)), short(("matmul",))
+    assert brief.compiled == brief.slow_checks == ()
+    assert brief.recording is None
+    assert brief.sweep == whole.sweep
+    for name in ("energy", "memory", "comparisons"):
+        kept, all_of_it = getattr(brief, name), getattr(whole, name)
+        assert kept == all_of_it[: len(kept)]
+        assert len(kept) >= 2
+    words = "\n".join(brief.left_out)
+    for name, dtype, batch in whole.energy[len(brief.energy) :]:
+        assert f"energy of {name} {dtype} batch {batch}" in words
+    assert "torch.compile" in words
+    assert whole.left_out == quick(()).left_out == ()
 
 
 def test_a_pack_holds_the_folder_and_nothing_half_written(tmp_path):
