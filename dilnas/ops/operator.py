@@ -20,10 +20,12 @@ from dilnas.ops.portable import kept_numbers, portable_backward, portable_forwar
 from dilnas.ops.slices import msda_slices
 from dilnas.ops.triton_state import interpreted
 
-__all__ = ["msda_triton"]
+__all__ = ["msda_operator"]
 
 
-def msda_triton(qkv: Tensor, num_heads: int, window_size: int, dilations: Sequence[int]) -> Tensor:
+def msda_operator(
+    qkv: Tensor, num_heads: int, window_size: int, dilations: Sequence[int]
+) -> Tensor:
     """MSDA by the operator, (B, H, W, 3C) -> (B, H, W, C); see ``dilnas.ops.msda``.
 
     ``torch.func`` gets plain operators that it can transform.

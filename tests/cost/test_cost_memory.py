@@ -168,7 +168,7 @@ def fused_msda() -> Iterator[None]:
     with (
         mock.patch.object(dilnas.ops, "triton_launch", kernels, create=True),
         mock.patch.object(operator, "_fused", lambda qkv: True),
-        mock.patch.object(attention, "msda", operator.msda_triton),
+        mock.patch.object(attention, "msda", operator.msda_operator),
     ):
         yield
 

@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 from dilnas.ops import msda
-from dilnas.ops.operator import msda_triton
+from dilnas.ops.operator import msda_operator
 from dilnas.ops.portable import msda_portable
 
 SHAPE, ARGUMENTS = (2, 3, 4, 24), (2, 3, (1, 2))
@@ -34,7 +34,7 @@ def arithmetic(request):
 
 def operator(qkv):
     """The operator, whatever computes it."""
-    return msda_triton(qkv, *ARGUMENTS)
+    return msda_operator(qkv, *ARGUMENTS)
 
 
 def drawn(shape=SHAPE, **options):
