@@ -67,6 +67,7 @@ def _energy_of(session: Session, made: Any) -> Any:
         return measure_energy(
             call, made.workload.batch_size, open_device(session.device),
             windows=plan.windows, window_s=plan.window_s,
+            median_s=None if made.measurement is None else made.measurement.median,
         )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ import itertools
 import math
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dilnas.errors import InputError
 from dilnas.measure.cpu import CpuUse
@@ -29,7 +29,7 @@ from dilnas.measure.nvml import GpuReading
 from dilnas.measure.sampling import Progress
 from dilnas.records import Energy
 
-__all__ = ["measure_energy"]
+__all__ = ["measure_energy", "slower_doubts"]
 
 SETTLE_S = 1.0
 """Without load before the idle window: draw and clocks fall within it."""
@@ -53,6 +53,9 @@ EDGE_SHARE = 0.02
 
 IDLE_CHANGE = 0.1
 """Second half of the idle window against the first."""
+
+SLOWER = 0.1
+"""A batch of the windows against the latency's median."""
 
 FEW_WINDOWS = 3
 
@@ -81,12 +84,14 @@ def measure_energy(
     *,
     windows: int = 5,
     window_s: float = 2.0,
+    median_s: float | None = None,
     on_progress: Progress | None = None,
 ) -> Energy | str:
     """Energy of ``call``, which does a batch of ``images``; a string says why it is not known.
 
     ``windows`` of at least ``window_s`` seconds each, longer by what it takes for the counter to
-    move. Raises InputError for numbers that are not positive and what ``call`` raises.
+    move. ``median_s``: the latency of ``call``, where it is known; a doubt says if the windows were
+    slower. Raises InputError for numbers that are not positive and what ``call`` raises.
     """
     for name, value in (("images", images), ("windows", windows), ("window_s", window_s)):
         if not (math.isfinite(value) and value > 0):
@@ -111,7 +116,21 @@ def measure_energy(
     except _UnknownError as unknown:
         return str(unknown)
     doubts = device.doubts(looks) + _counter_doubts(looks, device.environment().device_name)
-    return _energy(steps, images, idle_w, [*doubts, *idle_doubts])
+    found = _energy(steps, images, idle_w, [*doubts, *idle_doubts])
+    slower = [] if median_s is None else slower_doubts(found, images, median_s)
+    return replace(found, doubts=(*found.doubts, *slower))
+
+
+def slower_doubts(energy: Energy, images: int, median_s: float) -> list[str]:
+    """Whether a batch of ``images`` took longer in the windows than its latency says.
+
+    A GPU that waits for a slowed host draws all the while, and an image costs more.
+    """
+    batch_s = sum(energy.window_s) * images / sum(energy.window_images)
+    if batch_s <= (1 + SLOWER) * median_s:
+        return []
+    took, median = f"{batch_s * 1e3:.4g} ms", f"{median_s * 1e3:.4g} ms"
+    return [f"a batch took {took} in the windows, its latency is {median}: the device has waited"]
 
 
 def _why_not(look: Look) -> str:

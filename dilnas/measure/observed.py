@@ -103,7 +103,7 @@ def _timed(
     extra = {**measurement.extra, **runnable.extra}
     if memory_here:
         extra |= _memory_here(plan, runnable, on_progress)
-    energy = _energy(plan, runnable, on_progress) if want_energy else None
+    energy = _energy(plan, runnable, measurement.median, on_progress) if want_energy else None
     return replace(measurement, extra=extra), energy
 
 
@@ -122,7 +122,9 @@ def _memory_here(plan: Profile, runnable: Runnable, on_progress: Progress) -> di
         return {"peak_memory_bytes": None, "memory_missing": str(error)}
 
 
-def _energy(plan: Profile, runnable: Runnable, on_progress: Progress) -> Energy | str:
+def _energy(
+    plan: Profile, runnable: Runnable, median_s: float, on_progress: Progress
+) -> Energy | str:
     from dilnas.measure.device import open_device
     from dilnas.measure.energy import measure_energy
 
@@ -132,7 +134,7 @@ def _energy(plan: Profile, runnable: Runnable, on_progress: Progress) -> Energy 
         with fits(workload):
             return measure_energy(
                 runnable.call, workload.batch_size, open_device(workload.device),
-                on_progress=on_progress,
+                median_s=median_s, on_progress=on_progress,
             )  # fmt: skip
     except DeviceError as error:
         return str(error)

@@ -141,6 +141,15 @@ def test_idle_draw_that_is_not_known_leaves_the_first_figure() -> None:
     assert found.mean_watts == pytest.approx(500, rel=0.01)
 
 
+def test_windows_slower_than_the_latency_are_told() -> None:
+    """The energy of a GPU that waits for its host is not that of the work alone."""
+    slowed = SimulatedGpu(call_s=0.005)
+    (doubt,) = energy(slowed, median_s=0.004).doubts
+    assert doubt.startswith("a batch took 5.0")
+    assert doubt.endswith("ms in the windows, its latency is 4 ms: the device has waited")
+    assert energy(SimulatedGpu(call_s=0.004), median_s=0.004).doubts == ()
+
+
 def test_idle_draw_that_still_falls_is_told() -> None:
     """A GPU that has just worked draws more than one at rest."""
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from dilnas.measure import Protocol, measure_latency
-from dilnas.measure.energy import measure_energy
+from dilnas.measure.energy import measure_energy, slower_doubts
 from dilnas.measure.nvml import GpuReading
 from dilnas.measure.recording import Counter
 from dilnas.measure.replay import Recording, ReplayDevice
@@ -103,6 +103,7 @@ def test_a_virtual_machines_slow_host_is_a_doubt_and_the_clocks_are_none() -> No
     assert doubt.startswith("launch-bound")
     assert set(found.extra["sm_clock_mhz"]) == {1980}
     assert energy().doubts == ("few windows: 2",)
+    assert slower_doubts(energy(), WORKLOAD.batch_size, found.median) == []
 
 
 def test_a_shorter_protocol_on_the_same_runs_tells_nearly_the_same() -> None:
