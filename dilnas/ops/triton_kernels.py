@@ -30,154 +30,25 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from dilnas.ops.triton_parts import (
+    dot,
+    gather,
+    load_numbers,
+    load_run,
+    place,
+    same,
+    store_run,
+    times,
+    window_row,
+    zeros,
+)
+
 __all__ = ["backward_keys", "backward_queries", "forward"]
 
 _VALUES = (
     "low", "high", "batch", "height", "width", "heads", "group_heads", "units", "across",
 )  # fmt: skip
 """Arguments that must not make a kernel of their own: candidates of a search share kernels."""
-
-
-@triton.jit
-def _place(
-    low, high, batch, height, width, heads, group_heads, across,
-    TB: tl.constexpr, TY: tl.constexpr, TX: tl.constexpr, RUN: tl.constexpr,
-):  # fmt: skip
-    """The program's (head, dilation, numbers of the runs' first pixels, y, x, on the map, any).
-
-    ``across``: tiles beside one another, of the head that has most; others' programs beyond their
-    own have no pixel, and ``any`` is false. Heads run fastest: they share the lines of memory.
-    """
-    program = tl.program_id(0)
-    head = program % heads
-    tile = program // heads
-    group = head // group_heads  # 16 bits for each group's dilation, four groups in each word
-    word = tl.where(group < 4, low, high)
-    dilation = (word >> (16 * (group % 4)) & 0xFFFF).to(tl.int32)
-    down = tl.cdiv(height, TY)
-    cell = tl.arange(0, TB * TY * TX)
-    run = tile % across * TX + cell % TX
-    beside = tl.minimum(dilation, width)  # runs that begin at neighbouring pixels
-    x = run % beside + run // beside * (dilation * RUN)
-    y = tile // across % down * TY + cell // TX % TY
-    image = tile // (across * down) * TB + cell // (TX * TY)
-    inside = (x < width) & (y < height) & (image < batch)
-    pixel = image.to(tl.int64) * (height * width) + y * width + x
-    runs = beside * tl.cdiv(tl.cdiv(width, dilation), RUN)
-    return head, dilation, pixel, y, x, inside, tile % across * TX < runs
-
-
-@triton.jit
-def _load(
-    at, stride, x, width, inside, dilation,
-    COUNT: tl.constexpr, BEFORE: tl.constexpr,
-    DEPTH: tl.constexpr, CHUNK: tl.constexpr, WORK: tl.constexpr,
-):  # fmt: skip
-    """COUNT pixels a dilation apart, the first BEFORE dilations before ``at``; zeros outside."""
-    parts = ()
-    for j in tl.static_range(COUNT):
-        right = (j - BEFORE) * dilation
-        there = inside & (x + right >= 0) & (x + right < width)
-        for i in tl.static_range((DEPTH + CHUNK - 1) // CHUNK):
-            channel = i * CHUNK + tl.arange(0, CHUNK)
-            if (i + 1) * CHUNK <= DEPTH:
-                mask = there[:, None]
-            else:
-                mask = there[:, None] & (channel < DEPTH)[None, :]
-            part = tl.load(at[:, None] + (right * stride + channel[None, :]), mask=mask, other=0.0)
-            if at.dtype.element_ty == tl.bfloat16:  # the upper half of a float32: one instruction
-                bits = part.to(tl.uint16, bitcast=True).to(tl.uint32) << 16
-                part = bits.to(tl.float32, bitcast=True)
-            parts = parts + (part.to(WORK),)
-    return parts
-
-
-@triton.jit
-def _numbers(at, x, width, inside, dilation, COUNT: tl.constexpr, BEFORE: tl.constexpr):
-    """The same of one number a pixel."""
-    out = ()
-    for j in tl.static_range(COUNT):
-        right = (j - BEFORE) * dilation
-        there = inside & (x + right >= 0) & (x + right < width)
-        out = out + (tl.load(at + right, mask=there, other=0.0),)
-    return out
-
-
-@triton.jit
-def _store(
-    at, stride, parts, factors, x, width, inside, dilation,
-    RUN: tl.constexpr, DEPTH: tl.constexpr, CHUNK: tl.constexpr,
-):  # fmt: skip
-    """The run's channels times its factors (pixels,), rounded once to the memory's type."""
-    PARTS: tl.constexpr = (DEPTH + CHUNK - 1) // CHUNK
-    for j in tl.static_range(RUN):
-        right = j * dilation
-        there = inside & (x + right < width)
-        for i in tl.static_range(PARTS):
-            channel = i * CHUNK + tl.arange(0, CHUNK)
-            if (i + 1) * CHUNK <= DEPTH:
-                mask = there[:, None]
-            else:
-                mask = there[:, None] & (channel < DEPTH)[None, :]
-            value = (parts[j * PARTS + i] * factors[j][:, None]).to(at.dtype.element_ty)
-            tl.store(at[:, None] + (right * stride + channel[None, :]), value, mask=mask)
-
-
-@triton.jit
-def _dot(a, i: tl.constexpr, b, j: tl.constexpr, PARTS: tl.constexpr):
-    """Pixel i of a times pixel j of b, over the channels: (pixels,)."""
-    total = a[i * PARTS] * b[j * PARTS]
-    for part in tl.static_range(1, PARTS):
-        total += a[i * PARTS + part] * b[j * PARTS + part]
-    return tl.sum(total, 1)
-
-
-@triton.jit
-def _zeros(COUNT: tl.constexpr, PIXELS: tl.constexpr, CHUNK: tl.constexpr, WORK: tl.constexpr):
-    out = ()
-    for _ in tl.static_range(COUNT):
-        out = out + (tl.zeros((PIXELS, CHUNK), WORK),)
-    return out
-
-
-@triton.jit
-def _times(parts, factor, COUNT: tl.constexpr):
-    out = ()
-    for i in tl.static_range(COUNT):
-        out = out + (parts[i] * factor,)
-    return out
-
-
-@triton.jit
-def _same(value, COUNT: tl.constexpr):
-    out = ()
-    for _ in tl.static_range(COUNT):
-        out = out + (value,)
-    return out
-
-
-@triton.jit
-def _gather(
-    sums, weights, values,
-    RUN: tl.constexpr, WINDOW: tl.constexpr, PARTS: tl.constexpr,
-):  # fmt: skip
-    """sums_i + Σ_j weights_(i, j) · values_(i + j): a window row of each pixel of the run."""
-    out = ()
-    for i in tl.static_range(RUN):
-        for part in tl.static_range(PARTS):
-            total = sums[i * PARTS + part]
-            for j in tl.static_range(WINDOW):
-                weight = weights[i * WINDOW + j]
-                total += weight[:, None] * values[(i + j) * PARTS + part]
-            out = out + (total,)
-    return out
-
-
-@triton.jit
-def _row(y, inside, height, dilation, index, HALF: tl.constexpr):
-    """(rows below y, on the map) of the window's row ``index``."""
-    down = (index - HALF) * dilation
-    return down, inside & (y + down >= 0) & (y + down < height)
 
 
 @triton.jit
@@ -192,12 +63,12 @@ def _forward_step(
     COLUMNS: tl.constexpr = RUN + WINDOW - 1
     logits = ()
     for a in tl.static_range(ROWS):
-        down, there = _row(y, inside, height, dilation, first + a, HALF)
+        down, there = window_row(y, inside, height, dilation, first + a, HALF)
         at = keys + down * width * stride
-        k = _load(at, stride, x, width, there, dilation, COLUMNS, HALF, DEPTH, CHUNK, WORK)
+        k = load_run(at, stride, x, width, there, dilation, COLUMNS, HALF, DEPTH, CHUNK, WORK)
         for i in tl.static_range(RUN):
             for j in tl.static_range(WINDOW):
-                logits = logits + (_dot(q, i, k, i + j, PARTS),)
+                logits = logits + (dot(q, i, k, i + j, PARTS),)
     highest, sum_of, scaled = (), (), ()
     for i in tl.static_range(RUN):
         most = peak[i]
@@ -210,9 +81,9 @@ def _forward_step(
         for part in tl.static_range(PARTS):
             scaled = scaled + (sums[i * PARTS + part] * shrink[:, None],)
     for a in tl.static_range(ROWS):
-        down, there = _row(y, inside, height, dilation, first + a, HALF)
+        down, there = window_row(y, inside, height, dilation, first + a, HALF)
         at = keys + (down * width * stride + apart)
-        v = _load(at, stride, x, width, there, dilation, COLUMNS, HALF, DEPTH, CHUNK, WORK)
+        v = load_run(at, stride, x, width, there, dilation, COLUMNS, HALF, DEPTH, CHUNK, WORK)
         shares, added = (), ()
         for i in tl.static_range(RUN):
             mine = sum_of[i]
@@ -222,7 +93,7 @@ def _forward_step(
                 shares = shares + (share,)
             added = added + (mine,)
         sum_of = added
-        scaled = _gather(scaled, shares, v, RUN, WINDOW, PARTS)
+        scaled = gather(scaled, shares, v, RUN, WINDOW, PARTS)
     return highest, sum_of, scaled
 
 
@@ -239,7 +110,7 @@ def forward(
     """
     PARTS: tl.constexpr = (DEPTH + CHUNK - 1) // CHUNK
     RUNS: tl.constexpr = TB * TY * TX
-    head, dilation, pixel, y, x, inside, some = _place(
+    head, dilation, pixel, y, x, inside, some = place(
         low, high, batch, height, width, heads, group_heads, across, TB, TY, TX, RUN
     )
     if not some:
@@ -247,13 +118,13 @@ def forward(
     stride, channels = units * ALIGN, heads * DEPTH
     own = qkv + (pixel * stride + head * DEPTH)
     # Base 2: 2^(s log2 e) = e^s, and the hardware's exponential is of base 2.
-    q = _times(
-        _load(own, stride, x, width, inside, dilation, RUN, 0, DEPTH, CHUNK, WORK),
+    q = times(
+        load_run(own, stride, x, width, inside, dilation, RUN, 0, DEPTH, CHUNK, WORK),
         1.4426950408889634 * DEPTH**-0.5, RUN * PARTS,
     )  # fmt: skip
-    peak = _same(tl.full((RUNS,), float("-inf"), WORK), RUN)
-    total = _same(tl.zeros((RUNS,), WORK), RUN)
-    sums = _zeros(RUN * PARTS, RUNS, CHUNK, WORK)
+    peak = same(tl.full((RUNS,), float("-inf"), WORK), RUN)
+    total = same(tl.zeros((RUNS,), WORK), RUN)
+    sums = zeros(RUN * PARTS, RUNS, CHUNK, WORK)
     keys = own + channels
     if ROWS == WINDOW:
         peak, total, sums = _forward_step(
@@ -269,7 +140,7 @@ def forward(
     inverse = ()
     for i in tl.static_range(RUN):
         inverse = inverse + (1.0 / total[i],)
-    _store(
+    store_run(
         out + (pixel * channels + head * DEPTH), channels, sums, inverse, x, width, inside,
         dilation, RUN, DEPTH, CHUNK,
     )  # fmt: skip
@@ -293,7 +164,7 @@ def backward_queries(
     PARTS: tl.constexpr = (DEPTH + CHUNK - 1) // CHUNK
     COLUMNS: tl.constexpr = RUN + WINDOW - 1
     RUNS: tl.constexpr = TB * TY * TX
-    head, dilation, pixel, y, x, inside, some = _place(
+    head, dilation, pixel, y, x, inside, some = place(
         low, high, batch, height, width, heads, group_heads, across, TB, TY, TX, RUN
     )
     if not some:
@@ -301,34 +172,34 @@ def backward_queries(
     stride, channels = units * ALIGN, heads * DEPTH
     own = qkv + (pixel * stride + head * DEPTH)
     result = pixel * channels + head * DEPTH
-    q = _times(
-        _load(own, stride, x, width, inside, dilation, RUN, 0, DEPTH, CHUNK, WORK),
+    q = times(
+        load_run(own, stride, x, width, inside, dilation, RUN, 0, DEPTH, CHUNK, WORK),
         1.4426950408889634 * DEPTH**-0.5, RUN * PARTS,
     )  # fmt: skip
-    g = _load(grad + result, channels, x, width, inside, dilation, RUN, 0, DEPTH, CHUNK, WORK)
-    o = _load(out + result, channels, x, width, inside, dilation, RUN, 0, DEPTH, CHUNK, WORK)
+    g = load_run(grad + result, channels, x, width, inside, dilation, RUN, 0, DEPTH, CHUNK, WORK)
+    o = load_run(out + result, channels, x, width, inside, dilation, RUN, 0, DEPTH, CHUNK, WORK)
     kept = head * (batch.to(tl.int64) * height * width) + pixel
     mine = ()
     for i in tl.static_range(RUN):
-        mine = mine + (_dot(g, i, o, i, PARTS),)
+        mine = mine + (dot(g, i, o, i, PARTS),)
         tl.store(delta + (kept + i * dilation), mine[i], inside & (x + i * dilation < width))
-    log = _numbers(lse + kept, x, width, inside, dilation, RUN, 0)
-    dq = _zeros(RUN * PARTS, RUNS, CHUNK, WORK)
+    log = load_numbers(lse + kept, x, width, inside, dilation, RUN, 0)
+    dq = zeros(RUN * PARTS, RUNS, CHUNK, WORK)
     for index in range(WINDOW):
-        down, there = _row(y, inside, height, dilation, index, HALF)
+        down, there = window_row(y, inside, height, dilation, index, HALF)
         at = own + (down * width * stride + channels)
-        k = _load(at, stride, x, width, there, dilation, COLUMNS, HALF, DEPTH, CHUNK, WORK)
+        k = load_run(at, stride, x, width, there, dilation, COLUMNS, HALF, DEPTH, CHUNK, WORK)
         at = at + channels
-        v = _load(at, stride, x, width, there, dilation, COLUMNS, HALF, DEPTH, CHUNK, WORK)
+        v = load_run(at, stride, x, width, there, dilation, COLUMNS, HALF, DEPTH, CHUNK, WORK)
         slopes = ()
         for i in tl.static_range(RUN):
             for j in tl.static_range(WINDOW):
-                share = tl.exp2(_dot(q, i, k, i + j, PARTS) - log[i])
-                slopes = slopes + (share * (_dot(g, i, v, i + j, PARTS) - mine[i]),)
-        dq = _gather(dq, slopes, k, RUN, WINDOW, PARTS)
-    root = _same(tl.full((RUNS,), DEPTH**-0.5, WORK), RUN)
+                share = tl.exp2(dot(q, i, k, i + j, PARTS) - log[i])
+                slopes = slopes + (share * (dot(g, i, v, i + j, PARTS) - mine[i]),)
+        dq = gather(dq, slopes, k, RUN, WINDOW, PARTS)
+    root = same(tl.full((RUNS,), DEPTH**-0.5, WORK), RUN)
     at = dqkv + (pixel * (3 * channels) + head * DEPTH)
-    _store(at, 3 * channels, dq, root, x, width, inside, dilation, RUN, DEPTH, CHUNK)
+    store_run(at, 3 * channels, dq, root, x, width, inside, dilation, RUN, DEPTH, CHUNK)
 
 
 @triton.jit(do_not_specialize=_VALUES)
@@ -344,7 +215,7 @@ def backward_keys(
     PARTS: tl.constexpr = (DEPTH + CHUNK - 1) // CHUNK
     COLUMNS: tl.constexpr = RUN + WINDOW - 1
     RUNS: tl.constexpr = TB * TY * TX
-    head, dilation, pixel, y, x, inside, some = _place(
+    head, dilation, pixel, y, x, inside, some = place(
         low, high, batch, height, width, heads, group_heads, across, TB, TY, TX, RUN
     )
     if not some:
@@ -352,37 +223,37 @@ def backward_keys(
     stride, channels = units * ALIGN, heads * DEPTH
     own = qkv + (pixel * stride + head * DEPTH)
     at = own + channels
-    k = _times(
-        _load(at, stride, x, width, inside, dilation, RUN, 0, DEPTH, CHUNK, WORK),
+    k = times(
+        load_run(at, stride, x, width, inside, dilation, RUN, 0, DEPTH, CHUNK, WORK),
         1.4426950408889634 * DEPTH**-0.5, RUN * PARTS,
     )  # fmt: skip
     at = at + channels
-    v = _load(at, stride, x, width, inside, dilation, RUN, 0, DEPTH, CHUNK, WORK)
+    v = load_run(at, stride, x, width, inside, dilation, RUN, 0, DEPTH, CHUNK, WORK)
     kept = head * (batch.to(tl.int64) * height * width) + pixel
     slope = grad + (pixel * channels + head * DEPTH)
-    dk = _zeros(RUN * PARTS, RUNS, CHUNK, WORK)
-    dv = _zeros(RUN * PARTS, RUNS, CHUNK, WORK)
+    dk = zeros(RUN * PARTS, RUNS, CHUNK, WORK)
+    dv = zeros(RUN * PARTS, RUNS, CHUNK, WORK)
     for index in range(WINDOW):
-        down, there = _row(y, inside, height, dilation, index, HALF)
+        down, there = window_row(y, inside, height, dilation, index, HALF)
         step = down * width
         at = own + step * stride
-        q = _load(at, stride, x, width, there, dilation, COLUMNS, HALF, DEPTH, CHUNK, WORK)
+        q = load_run(at, stride, x, width, there, dilation, COLUMNS, HALF, DEPTH, CHUNK, WORK)
         at = slope + step * channels
-        g = _load(at, channels, x, width, there, dilation, COLUMNS, HALF, DEPTH, CHUNK, WORK)
-        log = _numbers(lse + (kept + step), x, width, there, dilation, COLUMNS, HALF)
-        mean = _numbers(delta + (kept + step), x, width, there, dilation, COLUMNS, HALF)
+        g = load_run(at, channels, x, width, there, dilation, COLUMNS, HALF, DEPTH, CHUNK, WORK)
+        log = load_numbers(lse + (kept + step), x, width, there, dilation, COLUMNS, HALF)
+        mean = load_numbers(delta + (kept + step), x, width, there, dilation, COLUMNS, HALF)
         shares, slopes = (), ()
         for i in tl.static_range(RUN):
             for j in tl.static_range(WINDOW):
-                share = tl.exp2(_dot(k, i, q, i + j, PARTS) - log[i + j])
+                share = tl.exp2(dot(k, i, q, i + j, PARTS) - log[i + j])
                 shares = shares + (share,)
-                slopes = slopes + (share * (_dot(v, i, g, i + j, PARTS) - mean[i + j]),)
-        dk = _gather(dk, slopes, q, RUN, WINDOW, PARTS)
-        dv = _gather(dv, shares, g, RUN, WINDOW, PARTS)
+                slopes = slopes + (share * (dot(v, i, g, i + j, PARTS) - mean[i + j]),)
+        dk = gather(dk, slopes, q, RUN, WINDOW, PARTS)
+        dv = gather(dv, shares, g, RUN, WINDOW, PARTS)
     ones = tl.full((RUNS,), 1.0, WORK)
     at = dqkv + (pixel * (3 * channels) + head * DEPTH + channels)
-    root = _same(ones * DEPTH**-0.5, RUN)
-    _store(at, 3 * channels, dk, root, x, width, inside, dilation, RUN, DEPTH, CHUNK)
+    root = same(ones * DEPTH**-0.5, RUN)
+    store_run(at, 3 * channels, dk, root, x, width, inside, dilation, RUN, DEPTH, CHUNK)
     at = at + channels
-    ones = _same(ones, RUN)
-    _store(at, 3 * channels, dv, ones, x, width, inside, dilation, RUN, DEPTH, CHUNK)
+    ones = same(ones, RUN)
+    store_run(at, 3 * channels, dv, ones, x, width, inside, dilation, RUN, DEPTH, CHUNK)

@@ -16,6 +16,7 @@ from dilnas.arch import Architecture, Stage
 from dilnas.cost import cost
 from dilnas.errors import InputError
 from dilnas.model import build_model
+from dilnas.ops import ENVIRONMENT_VARIABLE
 from dilnas.variants import VARIANTS, variant
 
 REFERENCE = Path(__file__).parents[1] / "reference"
@@ -62,9 +63,22 @@ def case_id(case):
     return "-".join(str(v) for k, v in case.items() if k not in {"stages", "logits", "logits_norm"})
 
 
+BACKENDS = (
+    "auto", "matmul", "oracle", pytest.param("portable", marks=pytest.mark.slow),
+    pytest.param("triton", marks=pytest.mark.slow),
+)  # fmt: skip
+"""On a CPU "auto" is "portable". The interpreter takes minutes over maps of 56 x 56."""
+
+
 @pytest.mark.parametrize("case", FORWARD, ids=case_id)
-def test_forward_reproduces_the_official_numbers(case):
-    """Every stage's map and the logits equal the official code's to 1e-8 in float64."""
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_forward_reproduces_the_official_numbers(case, backend, monkeypatch, request):
+    """Every stage's map and the logits equal the official code's to 1e-8 in float64, whoever
+    computes MSDA."""
+    if backend == "triton":
+        request.getfixturevalue("interpreter")
+    if backend != "auto":
+        monkeypatch.setenv(ENVIRONMENT_VARIABLE, backend)
     case = dict(case)
     stages, logits, norms = (case.pop(k) for k in ("stages", "logits", "logits_norm"))
     params, size = case.pop("params"), case.pop("img_size")
