@@ -69,11 +69,13 @@ def calls(shape: Shape, dtype: torch.dtype) -> dict[str, Callable[[launch.Cut], 
     def one(kernel: str, cut: launch.Cut) -> None:
         grid, arguments, options = launch._call(qkv, heads, 3, DILATIONS, kernel, cut)
         if kernel == "forward":
-            kernels.forward[grid](qkv, out, lse, *arguments, ROWS=3, KEEP=True, **options)
+            kernels.msda_forward[grid](qkv, out, lse, *arguments, ROWS=3, KEEP=True, **options)
         elif kernel == "queries":
-            kernels.backward_queries[grid](qkv, out, grad, lse, delta, dqkv, *arguments, **options)
+            kernels.msda_backward_queries[grid](
+                qkv, out, grad, lse, delta, dqkv, *arguments, **options
+            )
         else:
-            kernels.backward_keys[grid](qkv, grad, lse, delta, dqkv, *arguments, **options)
+            kernels.msda_backward_keys[grid](qkv, grad, lse, delta, dqkv, *arguments, **options)
 
     return {kernel: lambda cut, kernel=kernel: one(kernel, cut) for kernel in launch.PASSES}
 

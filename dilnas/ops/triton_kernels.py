@@ -43,7 +43,7 @@ from dilnas.ops.triton_parts import (
     zeros,
 )
 
-__all__ = ["backward_keys", "backward_queries", "forward"]
+__all__ = ["msda_backward_keys", "msda_backward_queries", "msda_forward"]
 
 _VALUES = (
     "low", "high", "batch", "height", "width", "heads", "group_heads", "units", "across",
@@ -98,7 +98,7 @@ def _forward_step(
 
 
 @triton.jit(do_not_specialize=_VALUES)
-def forward(
+def msda_forward(
     qkv, out, lse, low, high, batch, height, width, heads, group_heads, units, across,
     WINDOW: tl.constexpr, ROWS: tl.constexpr, RUN: tl.constexpr, DEPTH: tl.constexpr,
     CHUNK: tl.constexpr, ALIGN: tl.constexpr, WORK: tl.constexpr, KEEP: tl.constexpr,
@@ -152,7 +152,7 @@ def forward(
 
 
 @triton.jit(do_not_specialize=_VALUES)
-def backward_queries(
+def msda_backward_queries(
     qkv, out, grad, lse, delta, dqkv, low, high, batch, height, width, heads, group_heads, units,
     across,
     WINDOW: tl.constexpr, RUN: tl.constexpr, DEPTH: tl.constexpr, CHUNK: tl.constexpr,
@@ -203,7 +203,7 @@ def backward_queries(
 
 
 @triton.jit(do_not_specialize=_VALUES)
-def backward_keys(
+def msda_backward_keys(
     qkv, grad, lse, delta, dqkv, low, high, batch, height, width, heads, group_heads, units,
     across,
     WINDOW: tl.constexpr, RUN: tl.constexpr, DEPTH: tl.constexpr, CHUNK: tl.constexpr,

@@ -152,7 +152,7 @@ def forward(
     # Wide windows row by row, with an online softmax: all logits at once spill registers.
     rows = window_size if window_size <= 3 else 1
     with _device(qkv):
-        kernels.forward[grid](qkv, out, lse, *arguments, ROWS=rows, KEEP=keep, **options)
+        kernels.msda_forward[grid](qkv, out, lse, *arguments, ROWS=rows, KEEP=keep, **options)
     return out, lse
 
 
@@ -175,9 +175,9 @@ def backward(  # noqa: PLR0917
     delta = torch.empty_like(lse)
     with _device(qkv):
         grid, arguments, options = _call(qkv, num_heads, window_size, dilations, "queries", cuts[0])
-        kernels.backward_queries[grid](qkv, out, grad, lse, delta, dqkv, *arguments, **options)
+        kernels.msda_backward_queries[grid](qkv, out, grad, lse, delta, dqkv, *arguments, **options)
         grid, arguments, options = _call(qkv, num_heads, window_size, dilations, "keys", cuts[1])
-        kernels.backward_keys[grid](qkv, grad, lse, delta, dqkv, *arguments, **options)
+        kernels.msda_backward_keys[grid](qkv, grad, lse, delta, dqkv, *arguments, **options)
     return dqkv
 
 

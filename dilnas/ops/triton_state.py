@@ -18,6 +18,9 @@ __all__ = ["GROUPS", "interpreted", "limits", "probe", "trouble", "usable"]
 GROUPS = 8
 """Dilations that the kernels take."""
 
+WIDEST = 15
+"""Window: a row of it is unrolled, which takes long to compile."""
+
 TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -26,7 +29,9 @@ def interpreted() -> bool:
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 
-def limits(qkv: Tensor, num_heads: int, window_size: int, dilations: Sequence[int]) -> str:
+def limits(  # noqa: PLR0911 - a reason a line; a compiler traces this
+    qkv: Tensor, num_heads: int, window_size: int, dilations: Sequence[int]
+) -> str:
     """Why the kernels cannot take these arguments; "" if they can."""
     _, height, width, tripled = qkv.shape
     depth = tripled // 3 // num_heads
@@ -34,6 +39,8 @@ def limits(qkv: Tensor, num_heads: int, window_size: int, dilations: Sequence[in
         return f"they run on CUDA, qkv is on {qkv.device}"
     if depth % 4 or depth > 128:
         return f"head dimensions are a multiple of 4 up to 128, this is {depth}"
+    if window_size > WIDEST:
+        return f"windows up to {WIDEST}, this is {window_size}"
     if len(dilations) > GROUPS:
         return f"at most {GROUPS} dilations, these are {len(dilations)}"
     if qkv.dtype not in TYPES:

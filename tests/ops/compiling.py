@@ -26,7 +26,8 @@ TENSORS = {"qkv", "out", "grad", "dqkv"}
 SUMS = {"lse", "delta"}
 KINDS = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
 FUNCTIONS = {
-    "forward": kernels.forward, "queries": kernels.backward_queries, "keys": kernels.backward_keys,
+    "forward": kernels.msda_forward, "queries": kernels.msda_backward_queries,
+    "keys": kernels.msda_backward_keys,
 }  # fmt: skip
 
 
