@@ -54,7 +54,7 @@ def compare(  # noqa: PLR0917 - typer's parameters are the options
     time_limit: Annotated[
         float | None,
         typer.Option(
-            help="Seconds for warm-up and rounds (default: 30; up to 60 for 12 rounds).",
+            help="Seconds for warm-up and rounds (default: 60; up to 120 for 12 rounds).",
             show_default=False,
         ),
     ] = None,

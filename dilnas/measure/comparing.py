@@ -86,7 +86,7 @@ def compare(
         seed: of the random orders.
         margin: relative difference that counts as none; None: 3 % on a CPU, 1 % on CUDA.
         rounds: exactly so many rounds and one look, instead of stopping when all is decided.
-        time_limit: seconds for warm-up and rounds; None: 30, and up to 60 for the first twelve
+        time_limit: seconds for warm-up and rounds; None: 60, and up to 120 for the first twelve
             rounds of slow models. Building, and compiling, come on top.
         on_progress: told what is being done, between rounds.
         open_device: gives the device by its name.

@@ -56,8 +56,8 @@ class Schedule:
             are.
     """
 
-    time_limit_s: float = 30.0
-    patience_s: float = 60.0
+    time_limit_s: float = 60.0
+    patience_s: float = 120.0
     looks: tuple[int, ...] = LOOKS
 
     def __post_init__(self) -> None:
