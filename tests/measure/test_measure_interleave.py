@@ -103,12 +103,12 @@ def test_it_stops_in_time_with_whole_rounds() -> None:
 
 
 def test_slow_models_get_their_first_look_by_default_but_not_against_a_limit() -> None:
-    """A round of 8 s: twelve of them within the patience, three within a limit of 40 s."""
+    """A round of 8 s: twelve of them within the patience, four within a limit of 40 s."""
     slow = [400.0, 400.0]
     patient = interleave(Diary(slow).calls, steady(), Schedule(), decided=never)
     assert (patient.stopped_by, len(patient.control_s)) == ("time", 12)
     strict = interleave(Diary(slow).calls, steady(), Schedule().within(40.0), decided=never)
-    assert (strict.stopped_by, len(strict.control_s)) == ("time", 3)
+    assert (strict.stopped_by, len(strict.control_s)) == ("time", 4)
     hopeless = interleave(Diary([8000.0, 1]).calls, steady(), Schedule(), decided=never)
     assert len(hopeless.control_s) == 1
 
