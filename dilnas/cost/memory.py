@@ -40,8 +40,7 @@ from dilnas.cost.memory_parts import (
     Visit,
     block_visit,
     downsample_visit,
-    fused_msda_attention,
-    global_attention,
+    fused_attention,
     head_visit,
     msda_attention,
     peak_of,
@@ -252,8 +251,7 @@ def _attention(  # noqa: PLR0917
 ) -> Attention:
     tokens, dim = height * width, stage.dim
     if kind == "global" or fused:
-        form = global_attention if kind == "global" else fused_msda_attention
-        return form(dim=dim, heads=stage.num_heads, tokens=tokens, batch=batch)
+        return fused_attention(dim=dim, heads=stage.num_heads, tokens=tokens, batch=batch)
     heads = stage.num_heads // len(stage.dilations)
     groups = [
         (heads, *probability_rows(stage.window_size or 1, dilation, height, width))

@@ -21,8 +21,7 @@ __all__ = [
     "Visit",
     "block_visit",
     "downsample_visit",
-    "fused_msda_attention",
-    "global_attention",
+    "fused_attention",
     "head_visit",
     "msda_attention",
     "peak_of",
@@ -106,14 +105,12 @@ def block_visit(
     return Visit(saved=saved, grads=grads, peaks=peaks)
 
 
-def global_attention(*, dim: Count, heads: Count, tokens: Count, batch: Count) -> Attention:
-    """Fused attention: the gradients of q, k and v appear before anything is freed."""
+def fused_attention(*, dim: Count, heads: Count, tokens: Count, batch: Count) -> Attention:
+    """Fused attention, global or MSDA by Triton's kernels; a log-sum-exp is kept of each head.
+
+    The gradients of q, k and v appear before anything is freed.
+    """
     return Attention(kept=batch * tokens * heads, scratch=[3 * batch * tokens * dim])
-
-
-def fused_msda_attention(*, dim: Count, heads: Count, tokens: Count, batch: Count) -> Attention:
-    """MSDA by Triton's kernels, ``dilnas::msda``: as above, with a log-sum-exp kept too."""
-    return global_attention(dim=dim, heads=heads, tokens=tokens, batch=batch)
 
 
 def msda_attention(

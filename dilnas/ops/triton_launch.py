@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -16,6 +17,7 @@ import triton.language as tl
 from torch import Tensor
 
 from dilnas.ops import triton_kernels as kernels
+from dilnas.ops.groups import working_dtype
 from dilnas.ops.triton_state import GROUPS, interpreted
 
 __all__ = ["PASSES", "Cut", "backward", "cut_of", "forward"]
@@ -143,9 +145,10 @@ def forward(
     """
     qkv = _dense(qkv)
     batch, height, width, channels = qkv.shape[0], qkv.shape[1], qkv.shape[2], qkv.shape[3] // 3
-    work = torch.float64 if qkv.dtype == torch.float64 else torch.float32
     out = qkv.new_empty((batch, height, width, channels))
-    lse = qkv.new_empty((num_heads, batch * height * width) if keep else (0,), dtype=work)
+    lse = qkv.new_empty(
+        (num_heads, batch * height * width) if keep else (0,), dtype=working_dtype(qkv.dtype)
+    )
     if not qkv.numel():
         return out, lse
     grid, arguments, options = _call(qkv, num_heads, window_size, dilations, "forward", cut)
@@ -195,7 +198,7 @@ def _dense(qkv: Tensor) -> Tensor:
 
 def _device(x: Tensor) -> Any:
     """Triton launches on the current device, which need not be the tensor's."""
-    return torch.cuda.device(x.device) if x.is_cuda else torch.no_grad()
+    return torch.cuda.device(x.device) if x.is_cuda else nullcontext()
 
 
 def _call(  # noqa: PLR0917

@@ -28,7 +28,7 @@ from dilnas.cost.memory import (
 from dilnas.cost.memory_parts import (
     block_visit,
     downsample_visit,
-    global_attention,
+    fused_attention,
     peak_of,
     probability_rows,
 )
@@ -214,7 +214,7 @@ def test_the_formulas_take_arrays() -> None:
     depth, tokens, batch = [0, 3], 24, 2
 
     def visits(dim: object, hidden: object, heads: object, depth: object) -> list:
-        attention = global_attention(dim=dim, heads=heads, tokens=tokens, batch=batch)
+        attention = fused_attention(dim=dim, heads=heads, tokens=tokens, batch=batch)
         block = block_visit(
             dim=dim, hidden=hidden, tokens=tokens, batch=batch, qkv_bias=1, pos_conv=1,
             attention=attention,
