@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -17,6 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dilnas.errors import RunError
+from dilnas.files import write_atomic
 from dilnas.runs import RunDirectory
 from dilnas.search.candidate import COMPLETE, REJECTED, RUNNING, front
 from dilnas.search.evaluator import Description
@@ -26,7 +29,7 @@ from dilnas.search.head import opened
 from dilnas.search.ledger import Ledger, check_storage
 from dilnas.search.lock import check_writable, run_lock
 from dilnas.search.loop import Loop
-from dilnas.search.proposer import Proposer
+from dilnas.search.proposer import Proposal, Proposer
 from dilnas.search.results import trial_rows, write_csv
 from dilnas.search.scheduler import rule_for
 from dilnas.search.settings import Settings, Workplace, default_directory
@@ -139,10 +142,15 @@ class _Search:
             space, settings.budgets, settings.cost_name, settings.seed, settings.sampler
         )
         self._loop = Loop(
-            settings, self._rule, ledger, proposer, run,
+            settings, self._rule, ledger, proposer,
             decode=space.decode, reference=head["reference_point"],
-            image_size=space.image_size, tell=tell,
+            image_size=space.image_size, clock=_stopwatch(), keep=self._keep,
+            directory=lambda number: str(run.trial_directory(number).resolve()), tell=tell,
         )  # fmt: skip
+
+    def _keep(self, number: int, proposal: Proposal) -> None:
+        path = self._run.architecture_path(number)
+        write_atomic(path, proposal.architecture.to_yaml(), kind=RunError)
 
     def go(self, ray: _Ray) -> SearchResult:
         """Run what is left, if anything is, and write the result."""
@@ -214,6 +222,12 @@ class _Search:
             hypervolume=self._loop.hypervolume(), interrupted=self._loop.interrupted,
             trained=self._loop.units_done,
         )  # fmt: skip
+
+
+def _stopwatch() -> Callable[[], float]:
+    """Seconds since this call."""
+    started = time.monotonic()
+    return lambda: time.monotonic() - started
 
 
 def _finished(ledger: Ledger, settings: Settings) -> bool:

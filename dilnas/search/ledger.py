@@ -40,6 +40,7 @@ from dilnas.search.candidate import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
 __all__ = ["Ledger", "check_storage", "distributions", "shown_url"]
@@ -58,14 +59,18 @@ class Ledger:
     One driver at a time owns it (the run's lock); so what was read at the start stays true.
 
     Args:
-        url: SQLAlchemy URL of the storage.
+        storage: SQLAlchemy URL of the storage, or an open Optuna storage.
         name: name of the study in it; created if it is not there.
         axes: (name, number of values) of the space's axes, in order.
         cost_name: the cost that is minimised beside the accuracy, which is maximised.
     """
 
     def __init__(
-        self, url: str, name: str, axes: Sequence[tuple[str, int]], cost_name: str
+        self,
+        storage: str | BaseStorage,
+        name: str,
+        axes: Sequence[tuple[str, int]],
+        cost_name: str,
     ) -> None:
         import optuna
 
@@ -73,9 +78,9 @@ class Ledger:
         self._axes = tuple(axes)
         self._cost_name = cost_name
         self._distributions = distributions(axes)
-        with _storage_errors(url):
+        with _storage_errors(storage if isinstance(storage, str) else type(storage).__name__):
             self._study = optuna.create_study(
-                storage=_opened(url),
+                storage=_opened(storage) if isinstance(storage, str) else storage,
                 study_name=name,
                 directions=["maximize", "minimize"],
                 load_if_exists=True,

@@ -1,4 +1,4 @@
-"""The search itself: what to do next, and what an outcome means. Ray and files stay outside.
+"""The search itself: what to do next, and what an outcome means. Ray, files and time stay outside.
 
     propose -> reject at once, or train to rung 0 -> promote rung by rung -> complete
                                   \\-> failed            \\-> paused, pruned at the end
@@ -10,14 +10,10 @@ hand it out twice.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from typing import Any
 
 from dilnas.arch import Architecture
-from dilnas.errors import RunError
-from dilnas.files import write_atomic
-from dilnas.runs import RunDirectory
 from dilnas.search.candidate import (
     COMPLETE,
     FAILED,
@@ -50,11 +46,16 @@ class Loop:
         rule: how candidates are promoted.
         ledger: its truth.
         proposer: where candidates come from.
-        run: its directory.
         decode: architecture of a code.
         reference: far corner of the hypervolume's box.
-        workers: units at once, for the estimate of the time that is left.
+        image_size: pixels a side of the image that costs are for.
+        clock: seconds that the search has run so far, over all its sessions; never goes back.
+        keep: called with the number and the proposal of a candidate before the ledger has it.
+        directory: where candidate N's training keeps its files.
         tell: called with every event.
+
+    Attributes:
+        workers: units at once, for the estimate of the time that is left.
     """
 
     def __init__(
@@ -63,23 +64,26 @@ class Loop:
         rule: PromotionRule,
         ledger: Ledger,
         proposer: Proposer,
-        run: RunDirectory,
         *,
         decode: Callable[[tuple[int, ...]], Architecture],
         reference: dict[str, float],
         image_size: int,
+        clock: Callable[[], float],
+        keep: Callable[[int, Proposal], None],
+        directory: Callable[[int], str],
         tell: Callable[[Event], None],
     ) -> None:
         self._settings = settings
         self._rule = rule
         self._ledger = ledger
         self._proposer = proposer
-        self._run = run
         self._decode = decode
         self._reference = reference
         self._image_size = image_size
+        self._clock = clock
+        self._keep = keep
+        self._directory = directory
         self._tell = tell
-        self._started_at = time.monotonic()
         self._first_unit_at: float | None = None
         self._flying: dict[int, int] = {}
         self._images = 0
@@ -104,13 +108,13 @@ class Loop:
             return None if self._flying else FINISHED
         self._flying[candidate.number] = candidate.target
         if self._first_unit_at is None:
-            self._first_unit_at = time.monotonic()
+            self._first_unit_at = self._clock()
         self._tell(self.progress())
         return Unit(
             number=candidate.number,
             rung=candidate.target,
             architecture=self.architecture(candidate).to_dict(),
-            directory=str(self._run.trial_directory(candidate.number).resolve()),
+            directory=self._directory(candidate.number),
             seed=self._settings.seed,
         )
 
@@ -134,7 +138,7 @@ class Loop:
 
     def _past(self, share: float) -> bool:
         limit = self._settings.time_limit
-        return limit is not None and time.monotonic() - self._started_at > share * limit
+        return limit is not None and self._clock() > share * limit
 
     def _new_candidate(self) -> Candidate | None:
         while proposals := self._next_design() or self._proposed():
@@ -156,8 +160,7 @@ class Loop:
 
     def _create(self, proposal: Proposal) -> Candidate:
         number = self._ledger.next_number
-        path = self._run.architecture_path(number)
-        write_atomic(path, proposal.architecture.to_yaml(), kind=RunError)
+        self._keep(number, proposal)
         return self._ledger.create(
             code=proposal.code,
             key=proposal.architecture.key,
@@ -234,8 +237,8 @@ class Loop:
     def progress(self) -> Progress:
         """Where the search stands, for whoever shows it."""
         candidates = self._ledger.candidates
-        now = time.monotonic()
-        working = now - self._first_unit_at if self._first_unit_at else 0.0
+        now = self._clock()
+        working = 0.0 if self._first_unit_at is None else now - self._first_unit_at
         return Progress(
             trials=self._settings.trials,
             started=sum(c.state != REJECTED for c in candidates),
@@ -247,7 +250,7 @@ class Loop:
             running=tuple(sorted(self._flying.items())),
             images_per_s=self._images / working if working else 0.0,
             eta_s=self._eta(),
-            elapsed_s=now - self._started_at,
+            elapsed_s=now,
             hypervolume=self.hypervolume(),
             front=[row for row in self.rows({}) if row.get("trial", "") != ""],
         )
@@ -257,9 +260,7 @@ class Loop:
         of the time limit.
         """
         limit = self._settings.time_limit
-        over = (
-            math.inf if limit is None else max(0.0, limit - (time.monotonic() - self._started_at))
-        )
+        over = math.inf if limit is None else max(0.0, limit - self._clock())
         if self._settings.trials is None:
             return over
         candidates = [c for c in self._ledger.candidates if c.alive]

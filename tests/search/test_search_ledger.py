@@ -73,3 +73,14 @@ def test_unusable_storage_is_one_clear_line(tmp_path):
     assert "secret" not in str(caught.value)
     with pytest.raises(RunError):
         Ledger(f"sqlite:///{tmp_path}/missing/study.db", "s", AXES, "gflops")
+
+
+def test_a_storage_that_is_open_already_will_do(tmp_path):
+    """In memory, for a simulation: the same ledger, gone with the process."""
+    storage = optuna.storages.InMemoryStorage()
+    ledger = Ledger(storage, "s", AXES, "gflops")
+    add(ledger, (0, 1, 0), target=0)
+    ledger.score(0, score(0.5))
+    ledger.complete(0)
+    assert Ledger(storage, "s", AXES, "gflops").candidates == ledger.candidates
+    ledger.close()
