@@ -11,7 +11,7 @@ from typing import Any
 
 from dilnas.arch import Architecture
 
-__all__ = ["COST_NAMES", "Candidate", "Figures", "RungScore", "figures", "front"]
+__all__ = ["COST_NAMES", "Candidate", "Figures", "Lost", "RungScore", "figures", "front"]
 
 COST_NAMES = ("gflops", "mparams", "mb")
 """Costs that may be budgets and objectives: 10^9 fvcore FLOPs, 10^6 parameters, 10^6 bytes of
@@ -68,6 +68,16 @@ class RungScore:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Lost:
+    """A training to ``rung`` that ended with its worker, through no known fault of the candidate's,
+    and was begun again.
+    """
+
+    rung: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
     """One architecture of a search.
 
@@ -83,6 +93,7 @@ class Candidate:
         figures: exact cost.
         scores: one a finished rung, ascending.
         target: the highest rung it was sent to; -1 for none.
+        lost: trainings that were begun again because their worker died.
     """
 
     number: int
@@ -95,6 +106,7 @@ class Candidate:
     reason: str = ""
     scores: tuple[RungScore, ...] = ()
     target: int = -1
+    lost: tuple[Lost, ...] = ()
 
     @property
     def rung(self) -> int:

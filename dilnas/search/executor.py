@@ -220,7 +220,7 @@ def _searcher(
                         f"no worker can start: {last_line(cause)}", where=f"trial {unit.number}"
                     )
                     return
-                outcome = Outcome(unit=unit, error=why_dead(cause))
+                outcome = Outcome(unit=unit, error=why_dead(cause), died=True)
             elif result["error"]:
                 outcome = Outcome(unit=unit, error=result["error"])
             else:

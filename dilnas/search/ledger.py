@@ -5,7 +5,7 @@ later fact is one more: killing the driver between two leaves a ledger that says
 
 | candidate | Optuna state | user attributes |
 |---|---|---|
-| in training or paused | RUNNING | key, layout, origin, figures, target, scores |
+| in training or paused | RUNNING | key, layout, origin, figures, target, scores, lost |
 | at full fidelity | COMPLETE, with all objectives | the same |
 | stopped at a rung | PRUNED, without objectives | the same, reason |
 | failed or rejected | FAIL | the same, reason, rejected |
@@ -34,6 +34,7 @@ from dilnas.search.candidate import (
     RUNNING,
     Candidate,
     Figures,
+    Lost,
     RungScore,
 )
 
@@ -138,6 +139,7 @@ class Ledger:
                 reason=attrs.get("reason", ""),
                 scores=tuple(RungScore(**score) for score in attrs.get("scores", ())),
                 target=attrs.get("target", -1),
+                lost=tuple(Lost(**lost) for lost in attrs.get("lost", ())),
             )
         except (KeyError, TypeError) as error:
             raise RunError(
@@ -193,6 +195,12 @@ class Ledger:
         scores = (*self._candidates[number].scores, score)
         self._attribute(number, "scores", [asdict(s) for s in scores])
         return self._update(number, scores=scores)
+
+    def lose(self, number: int, lost: Lost) -> Candidate:
+        """A training of candidate ``number`` ended with its worker and is begun again."""
+        losses = (*self._candidates[number].lost, lost)
+        self._attribute(number, "lost", [asdict(one) for one in losses])
+        return self._update(number, lost=losses)
 
     def complete(self, number: int) -> Candidate:
         """Candidate ``number`` has its score at full fidelity: tell both objectives."""

@@ -21,10 +21,11 @@ from dilnas.search.candidate import (
     REJECTED,
     RUNNING,
     Candidate,
+    Lost,
     RungScore,
     front,
 )
-from dilnas.search.events import Event, Progress, UnitDone
+from dilnas.search.events import Event, Note, Progress, UnitDone
 from dilnas.search.ledger import Ledger
 from dilnas.search.proposer import Proposal, Proposer
 from dilnas.search.results import dominated_share, front_rows
@@ -177,12 +178,15 @@ class Loop:
         """Write an outcome to the ledger and tell it."""
         number, rung = outcome.unit.number, outcome.unit.rung
         self._flying.pop(number, None)
-        self.units_done += 1
         before = self._ledger.candidates[number]
+        if outcome.died and self._begun_again(before, rung, outcome.error):
+            return
+        self.units_done += 1
         score = RungScore(accuracy=outcome.accuracy, seconds=outcome.seconds, images=outcome.images)
         seconds = score.seconds - (before.scores[-1].seconds if before.scores else 0.0)
         if outcome.error or not score.usable:
             reason = outcome.error or "diverged: the accuracy is not a number"
+            reason += "; for the second time" if outcome.died else ""
             candidate = self._ledger.fail(number, reason)
         else:
             self._images += score.images - (before.scores[-1].images if before.scores else 0)
@@ -198,6 +202,17 @@ class Loop:
             )
         )  # fmt: skip
         self._tell(self.progress())
+
+    def _begun_again(self, candidate: Candidate, rung: int, reason: str) -> bool:
+        """Whether a training whose worker died gets its second try, from its last checkpoint.
+
+        A lost node or a victim of the system's memory killer is rarely the candidate's fault.
+        """
+        if any(lost.rung == rung for lost in candidate.lost):
+            return False
+        self._ledger.lose(candidate.number, Lost(rung=rung, reason=reason))
+        self._tell(Note(f"trial {candidate.number}: {reason}; begun again from its last rung"))
+        return True
 
     def settle(self) -> None:
         """Bring the ledger in order after a kill: a candidate with all its scores is complete."""

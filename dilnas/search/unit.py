@@ -24,13 +24,17 @@ class Unit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How a unit ended: metrics of its rung, or why there are none."""
+    """How a unit ended: metrics of its rung, or why there are none.
+
+    ``died`` says that its worker was gone: the training raised nothing.
+    """
 
     unit: Unit
     accuracy: float = math.nan
     seconds: float = 0.0
     images: int = 0
     error: str = ""
+    died: bool = False
 
 
 class Evaluator(Protocol):

@@ -95,11 +95,14 @@ def test_a_search_and_the_same_again(tmp_path, cluster):
     [
         ("raise", "ValueError: this one does not train"),
         ("nan", "diverged"),
-        ("exit", "worker died"),
+        (
+            "exit",
+            "worker died: killed (out of memory?) or crashed in native code; for the second time",
+        ),
     ],
 )
 def test_candidates_that_fail_are_told_so_and_stop_nothing(tmp_path, cluster, fails, reason):
-    """An exception, a NaN or a killed worker fails its candidate alone, with the reason."""
+    """An exception, a NaN or a twice killed worker fails its candidate alone, with the reason."""
     result = run(tmp_path, trials=6, fails=fails)
     failed = [row for row in result.trials if row["state"] == "failed"]
     assert {row["trial"] for row in failed} == {1, 2}
