@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
@@ -105,6 +106,13 @@ def write_with(
         raise kind(f"cannot be written: {error.strerror or error}", where=str(target)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: str | os.PathLike[str]) -> None:
+    """Remove the temporary files that writers killed in the middle of ``write_with`` left there."""
+    for entry in Path(folder).glob(".*.????????"):
+        if re.fullmatch(r"\..+\.[a-z0-9_]{8}", entry.name) and entry.is_file():
+            entry.unlink(missing_ok=True)
 
 
 def write_atomic(

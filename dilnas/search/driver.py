@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dilnas.errors import RunError
-from dilnas.files import write_atomic
+from dilnas.files import remove_leftovers, write_atomic
 from dilnas.runs import RunDirectory
 from dilnas.search.candidate import COMPLETE, REJECTED, RUNNING, front
 from dilnas.search.evaluator import Description
@@ -64,6 +64,7 @@ def run_search(
             proxy=described.settings, data=described.data,
         )  # fmt: skip
         stack.enter_context(run_lock(run.path))
+        _tidy(run)
         head = opened(run, settings, identity, report)
         ledger = stack.enter_context(_ledger(run, head, space, settings))
         # Not before everything was found in order: an error is then one line and nothing else.
@@ -222,6 +223,12 @@ class _Search:
             hypervolume=self._loop.hypervolume(), interrupted=self._loop.interrupted,
             trained=self._loop.units_done,
         )  # fmt: skip
+
+
+def _tidy(run: RunDirectory) -> None:
+    """Remove what drivers and workers that were killed had half written."""
+    for folder in (run.path, *map(run.trial_directory, run.trial_numbers())):
+        remove_leftovers(folder)
 
 
 def _stopwatch() -> Callable[[], float]:
