@@ -5,6 +5,7 @@
     runs/NAME/trials/N/architecture.yaml   candidate N, from the moment it was proposed
     runs/NAME/trials/N/…                   its checkpoint and curve
     runs/NAME/front.csv, trials.csv        the result, for people and pandas
+    runs/NAME/spend.csv, history.csv       what it took; how the front grew
     runs/NAME/report.html                  the picture
 
 The search room writes it; every other room reads it through ``RunDirectory`` and ``resolve``.
@@ -60,6 +61,16 @@ class RunDirectory:
     def trials_csv(self) -> Path:
         """Every candidate, one a row."""
         return self.path / "trials.csv"
+
+    @property
+    def spend_csv(self) -> Path:
+        """What was spent on whom."""
+        return self.path / "spend.csv"
+
+    @property
+    def history_csv(self) -> Path:
+        """Hypervolume after each candidate that was trained to the end."""
+        return self.path / "history.csv"
 
     @property
     def report_html(self) -> Path:

@@ -34,10 +34,15 @@ def search(
     ] = "accuracy,gflops",
     trials: Annotated[
         int | None,
-        typer.Option(help="Candidates to train (default: 24, or no end under a time limit)."),
+        typer.Option(help="Candidates to train (default: 24, or no end under another limit)."),
     ] = None,
     time_limit: Annotated[
-        str | None, typer.Option(help="No new training after this: 90s, 30m, 2h, or seconds.")
+        str | None,
+        typer.Option(help="No new training after this, restarts included: 90s, 30m, 2h, seconds."),
+    ] = None,
+    gpu_hours: Annotated[
+        float | None,
+        typer.Option(help="No new training after this: hours of all workers' GPUs together."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the proposals and of training.")] = 0,
     data: Annotated[
@@ -85,9 +90,9 @@ def search(
         result = run(
             space, budget_gflops=budget_gflops, budget_mparams=budget_mparams,
             budget_mb=budget_mb, objectives=tuple(objectives.split(",")), trials=trials,
-            time_limit=_seconds(time_limit), seed=seed, data=data, proxy=proxy, sampler=sampler,
-            workers=workers, gpus_per_trial=gpus_per_trial, address=address, storage=storage,
-            out=out, on_event=screen.show,
+            time_limit=_seconds(time_limit), gpu_hours=gpu_hours, seed=seed, data=data,
+            proxy=proxy, sampler=sampler, workers=workers, gpus_per_trial=gpus_per_trial,
+            address=address, storage=storage, out=out, on_event=screen.show,
         )  # fmt: skip
     if as_json:
         print(json.dumps(_document(result), allow_nan=False))
@@ -123,6 +128,7 @@ def _seconds(text: str | None) -> float | None:
 def _print_end(console: Console, result: SearchResult) -> None:
     from rich.text import Text
 
+    from dilnas.cli.search_accounts import growth, spend_table
     from dilnas.cli.search_screen import fitting
     from dilnas.report import front_table
 
@@ -139,7 +145,10 @@ def _print_end(console: Console, result: SearchResult) -> None:
             f"{found} on the front; hypervolume {result.hypervolume:.4f}"
         )
     )
-    files = "front.csv, trials.csv" + (", report.html" if found else "")
+    if result.history:
+        console.print(Text(growth(result.history)))
+    console.print(spend_table(result.spend, result.seconds))
+    files = "front.csv, trials.csv, spend.csv" + (", report.html" if found else "")
     console.print(Text(f"{result.path}: {files}"), soft_wrap=True)
     if found and not result.interrupted:
         console.print(
@@ -165,6 +174,9 @@ def _document(result: SearchResult) -> dict[str, Any]:
         "interrupted": result.interrupted,
         "trained_units": result.trained,
         "hypervolume": result.hypervolume,
+        "seconds": result.seconds,
+        "spend": result.spend,
+        "history": result.history,
         "front": [{k: None if v == "" else v for k, v in row.items()} for row in result.front],
         "trials": [{k: None if v == "" else v for k, v in row.items()} for row in result.trials],
     }

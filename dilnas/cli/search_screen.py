@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from dilnas.search.events import Event, Progress, UnitDone
 
-__all__ = ["Screen", "fitting"]
+__all__ = ["Screen", "clock", "fitting"]
 
 SUMMARY_EVERY = 8
 """Plain lines between two that say everything."""
@@ -126,7 +126,7 @@ def _facts(p: Progress, width: int) -> Table:
         ("candidates", f"{p.started}{of}"), ("done", f"{p.complete}"),
         ("running", f"{len(p.running)}"), ("paused", f"{p.paused}"),
         ("rejected", f"{p.rejected}"), ("failed", f"{p.failed}"),
-        ("images/s", f"{p.images_per_s:.0f}"), ("elapsed", _clock(p.elapsed_s)),
+        ("images/s", f"{p.images_per_s:.0f}"), ("elapsed", clock(p.elapsed_s)),
         ("ETA", _eta(p)), ("front", f"{sum(1 for _ in p.front)}"),
         ("hypervolume", f"{p.hypervolume:.4f}"),
     ]  # fmt: skip
@@ -162,10 +162,11 @@ def _front(p: Progress, width: int) -> Table:
 
 
 def _eta(p: Progress) -> str:
-    return "–" if p.eta_s is None else _clock(p.eta_s)
+    return "–" if p.eta_s is None else clock(p.eta_s)
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds: "1:02:03", "0:05"."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -21,6 +21,7 @@ def search(
     objectives: Sequence[str] = ("accuracy", "gflops"),
     trials: int | None = None,
     time_limit: float | None = None,
+    gpu_hours: float | None = None,
     seed: int = 0,
     data: str = "embedded",
     proxy: str = "quick",
@@ -43,8 +44,9 @@ def search(
         budget_mparams: limit in 10^6 parameters.
         budget_mb: limit in 10^6 bytes of weights and live activations, fp32, one image.
         objectives: "accuracy" and one of "gflops", "mparams", "mb".
-        trials: candidates to train; 24, or without end under a time limit.
-        time_limit: seconds after which no new training begins.
+        trials: candidates to train; 24, or without end under another limit.
+        time_limit: seconds, of all calls together, after which no new training begins.
+        gpu_hours: hours of GPUs, of all trainings and calls together, after which none begins.
         seed: of proposals and training.
         data: what ``dilnas.data.load_data`` takes.
         proxy: name of the training setting, ``dilnas.train.PROXIES``.
@@ -59,6 +61,7 @@ def search(
 
     Raises a DilnasError for what the user can put right; nothing half-written is left then.
     """
+    from dilnas.errors import InputError
     from dilnas.search.driver import run_search
     from dilnas.search.evaluator import TrainingEvaluator
     from dilnas.search.settings import Settings, Workplace
@@ -69,12 +72,15 @@ def search(
         objectives=objectives,
         trials=trials,
         time_limit=time_limit,
+        gpu_hours=gpu_hours,
         seed=seed,
         data=data,
         proxy=proxy,
         sampler=sampler,
         storage=storage,
     )
+    if gpu_hours is not None and not gpus_per_trial:
+        raise InputError("needs --gpus-per-trial: without GPUs it never ends", where="--gpu-hours")
     workplace = Workplace.checked(workers=workers, gpus=gpus_per_trial, address=address)
     return run_search(
         settings,

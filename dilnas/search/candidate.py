@@ -11,7 +11,17 @@ from typing import Any
 
 from dilnas.arch import Architecture
 
-__all__ = ["COST_NAMES", "Candidate", "Figures", "Lost", "RungScore", "figures", "front"]
+__all__ = [
+    "COST_NAMES",
+    "Attempt",
+    "Candidate",
+    "Figures",
+    "Lost",
+    "RungScore",
+    "Session",
+    "figures",
+    "front",
+]
 
 COST_NAMES = ("gflops", "mparams", "mb")
 """Costs that may be budgets and objectives: 10^9 fvcore FLOPs, 10^6 parameters, 10^6 bytes of
@@ -55,11 +65,15 @@ def figures(architecture: Architecture, image_size: int) -> Figures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RungScore:
-    """What training up to one rung gave: validation accuracy (0..1), seconds and images so far."""
+    """What training up to one rung gave: validation accuracy (0..1), seconds and images so far.
+
+    ``at`` is when it was known, in seconds of the search; None in ledgers that did not keep it.
+    """
 
     accuracy: float
     seconds: float
     images: int
+    at: float | None = None
 
     @property
     def usable(self) -> bool:
@@ -69,12 +83,32 @@ class RungScore:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lost:
-    """A training to ``rung`` that ended with its worker, through no known fault of the candidate's,
-    and was begun again.
+    """A training to ``rung`` that ended with its worker, ``at`` seconds of the search, through no
+    known fault of the candidate's, and was begun again.
     """
 
     rung: int
     reason: str
+    at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """One driver's time with a search, from ``at`` seconds of the search on; ``gpus`` a worker."""
+
+    at: float
+    gpus: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """A unit of work that was begun: to train to ``rung``, from ``at`` seconds of the search on, in
+    the search's ``session``-th session, from 0.
+    """
+
+    rung: int
+    at: float
+    session: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +128,8 @@ class Candidate:
         scores: one a finished rung, ascending.
         target: the highest rung it was sent to; -1 for none.
         lost: trainings that were begun again because their worker died.
+        attempts: every time that it was sent, in order.
+        failed_at: seconds of the search when it failed.
     """
 
     number: int
@@ -107,6 +143,8 @@ class Candidate:
     scores: tuple[RungScore, ...] = ()
     target: int = -1
     lost: tuple[Lost, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+    failed_at: float | None = None
 
     @property
     def rung(self) -> int:

@@ -10,29 +10,33 @@ from __future__ import annotations
 import math
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dilnas.errors import RunError
 from dilnas.files import remove_leftovers, write_atomic
 from dilnas.runs import RunDirectory
-from dilnas.search.candidate import COMPLETE, REJECTED, RUNNING, front
+from dilnas.search.accounts import write_accounts
+from dilnas.search.candidate import COMPLETE, REJECTED, front
+from dilnas.search.clock import SearchClock
 from dilnas.search.evaluator import Description
 from dilnas.search.events import Event, Note, SearchResult
 from dilnas.search.executor import ray_session, run_units
 from dilnas.search.head import opened
+from dilnas.search.history import history
 from dilnas.search.ledger import Ledger, check_storage
+from dilnas.search.limits import Limits, finished
 from dilnas.search.lock import check_writable, run_lock
 from dilnas.search.loop import Loop
 from dilnas.search.proposer import Proposal, Proposer
 from dilnas.search.results import trial_rows, write_csv
 from dilnas.search.scheduler import rule_for
 from dilnas.search.settings import Settings, Workplace, default_directory
+from dilnas.search.spend import spend_table
 from dilnas.search.unit import Evaluator
 
 if TYPE_CHECKING:
@@ -69,12 +73,14 @@ def run_search(
         ledger = stack.enter_context(_ledger(run, head, space, settings))
         # Not before everything was found in order: an error is then one line and nothing else.
         tell(Note(_report_text(report), detail=report))
+        clock = SearchClock(ledger)
+        limits = Limits(settings, ledger, clock)
         ray = _Ray(stack, workplace)
-        if not _finished(ledger, settings):
+        if not (finished(ledger, settings, limits) or limits.over()):
             ray.start()
         return _Search(
             settings=settings, described=described, run=run, space=space, ledger=ledger,
-            evaluator=evaluator, head=head, tell=tell,
+            evaluator=evaluator, head=head, clock=clock, limits=limits, tell=tell,
         ).go(ray)  # fmt: skip
 
 
@@ -98,6 +104,11 @@ class _Ray:
         session.__enter__()
         self._stack.push(session.__exit__)
         return session
+
+    @property
+    def gpus(self) -> float:
+        """GPUs of each worker."""
+        return self._workplace.gpus
 
     def ready(self) -> Workplace:
         """Wait for Ray; the workplace with its number of workers known."""
@@ -127,12 +138,17 @@ class _Search:
         ledger: Ledger,
         evaluator: Evaluator,
         head: dict[str, Any],
+        clock: SearchClock,
+        limits: Limits,
         tell: Tell,
     ) -> None:
         self._settings = settings
         self._run = run
         self._ledger = ledger
         self._evaluator = evaluator
+        self._clock = clock
+        self._limits = limits
+        self._reference = head["reference_point"]
         self._tell = tell
         self._cost_name = settings.cost_name
         planned = settings.trials or max(24, ledger.next_number)
@@ -144,8 +160,8 @@ class _Search:
         )
         self._loop = Loop(
             settings, self._rule, ledger, proposer,
-            decode=space.decode, reference=head["reference_point"],
-            image_size=space.image_size, clock=_stopwatch(), keep=self._keep,
+            decode=space.decode, reference=self._reference,
+            image_size=space.image_size, clock=clock, keep=self._keep,
             directory=lambda number: str(run.trial_directory(number).resolve()), tell=tell,
         )  # fmt: skip
 
@@ -156,9 +172,8 @@ class _Search:
     def go(self, ray: _Ray) -> SearchResult:
         """Run what is left, if anything is, and write the result."""
         self._loop.settle()
-        if _finished(self._ledger, self._settings):
-            more = "--time-limit" if self._settings.trials is None else "--trials"
-            self._tell(Note(f"nothing to do: {self._run.path} has finished; raise {more} to go on"))
+        if finished(self._ledger, self._settings, self._limits):
+            self._tell(Note(f"nothing to do: {self._run.path} has finished{self._limits.advice()}"))
             return self._result()
         known = [c for c in self._ledger.candidates if c.state != REJECTED]
         if known:
@@ -166,24 +181,30 @@ class _Search:
             self._tell(
                 Note(f"going on with {self._run.path}: {len(known)} candidates, {done} done")
             )
+        self._ledger.begin(self._clock.before, ray.gpus)
         try:
             with _interruptible(self._loop):
-                place = ray.ready()
-                self._loop.workers = place.workers or 1
-                self._train(place)
+                if not self._limits.over():
+                    self._train(ray.ready())
                 self._loop.end()
                 self._test()
         except KeyboardInterrupt:
             self._loop.interrupted = True
+            self._clock.beat(now=True)
             return self._result()
-        limits = self._settings.limits()
-        self._ledger.note("finished", limits | {"candidates": self._ledger.next_number})
+        self._clock.beat(now=True)
+        self._ledger.note("finished", self._limits.ending())
         return self._result()
 
-    def _train(self, place: Workplace) -> None:
+    def _poll(self) -> None:
         self._loop.poll()
+        self._clock.beat()
+
+    def _train(self, place: Workplace) -> None:
+        self._poll()
+        self._loop.workers = place.workers or 1
         run_units(
-            self._loop.next_unit, self._loop.on_outcome, self._evaluator, poll=self._loop.poll,
+            self._loop.next_unit, self._loop.on_outcome, self._evaluator, poll=self._poll,
             workers=place.workers or 1, threads=place.threads, gpus=place.gpus,
             scratch=self._run.path / ".ray",
         )  # fmt: skip
@@ -195,7 +216,7 @@ class _Search:
         wanted += [c for c in candidates if c.state == COMPLETE and c.origin == "variant"]
         tested = self._tested()
         for candidate in wanted:
-            self._loop.poll()
+            self._poll()
             if candidate.number not in tested:
                 tested[candidate.number] = self._evaluator.test(
                     self._loop.architecture(candidate).to_dict(),
@@ -212,6 +233,10 @@ class _Search:
         rows = self._loop.rows(self._tested())
         trials = trial_rows(self._ledger.candidates, self._cost_name)
         write_csv(self._run, rows, trials)
+        now = self._clock()
+        spend = spend_table(self._ledger.candidates, self._ledger.sessions, now)
+        grown = history(self._ledger.candidates, self._cost_name, self._reference)
+        write_accounts(self._run, spend, grown)
         if any(row.get("trial", "") != "" for row in rows):
             from dilnas.report import write_front_html, write_front_svg
 
@@ -221,7 +246,8 @@ class _Search:
         return SearchResult(
             path=str(self._run.path), front=rows, trials=trials,
             hypervolume=self._loop.hypervolume(), interrupted=self._loop.interrupted,
-            trained=self._loop.units_done,
+            trained=self._loop.units_done, seconds=now,
+            spend=[asdict(row) for row in spend], history=[asdict(row) for row in grown],
         )  # fmt: skip
 
 
@@ -229,22 +255,6 @@ def _tidy(run: RunDirectory) -> None:
     """Remove what drivers and workers that were killed had half written."""
     for folder in (run.path, *map(run.trial_directory, run.trial_numbers())):
         remove_leftovers(folder)
-
-
-def _stopwatch() -> Callable[[], float]:
-    """Seconds since this call."""
-    started = time.monotonic()
-    return lambda: time.monotonic() - started
-
-
-def _finished(ledger: Ledger, settings: Settings) -> bool:
-    """Whether this very search, as far as now asked, was ended before."""
-    ended = ledger.notes().get("finished")
-    if ended is None or any(c.state == RUNNING for c in ledger.candidates):
-        return False
-    if settings.trials is not None and ended["trials"] is not None:
-        return bool(settings.trials <= ended["trials"])
-    return all(ended[name] == value for name, value in settings.limits().items())
 
 
 @contextmanager

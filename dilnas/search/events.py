@@ -78,6 +78,9 @@ class SearchResult:
         hypervolume: share of the box up to the reference point that the front dominates.
         interrupted: ended by Ctrl-C; the same call goes on.
         trained: units of work done by this call; 0 when there was nothing to do.
+        seconds: that the search has run, all its sessions together.
+        spend: rows of spend.csv.
+        history: rows of history.csv.
     """
 
     path: str
@@ -86,3 +89,6 @@ class SearchResult:
     hypervolume: float
     interrupted: bool
     trained: int
+    seconds: float = 0.0
+    spend: list[dict[str, Any]] = field(default_factory=list)
+    history: list[dict[str, Any]] = field(default_factory=list)

@@ -5,10 +5,12 @@ later fact is one more: killing the driver between two leaves a ledger that says
 
 | candidate | Optuna state | user attributes |
 |---|---|---|
-| in training or paused | RUNNING | key, layout, origin, figures, target, scores, lost |
+| in training or paused | RUNNING | key, layout, origin, figures, target, attempts, scores, lost |
 | at full fidelity | COMPLETE, with all objectives | the same |
 | stopped at a rung | PRUNED, without objectives | the same, reason |
-| failed or rejected | FAIL | the same, reason, rejected |
+| failed or rejected | FAIL | the same, reason, rejected, failed_at |
+
+The study's own attributes keep the sessions, the time, and what ``note`` is given.
 
 A RUNNING trial whose driver is gone is continued by the next one: same number, same parameters,
 from the checkpoint of its last rung.
@@ -32,10 +34,12 @@ from dilnas.search.candidate import (
     PRUNED,
     REJECTED,
     RUNNING,
+    Attempt,
     Candidate,
     Figures,
     Lost,
     RungScore,
+    Session,
 )
 
 if TYPE_CHECKING:
@@ -95,6 +99,7 @@ class Ledger:
         self._storage: Any = self._study._storage
         self._ids = [trial._trial_id for trial in trials]
         self._candidates = [self._read(trial) for trial in trials]
+        self._sessions = [Session(**one) for one in self.notes().get("sessions", ())]
 
     # --- reading ----------------------------------------------------------------------------
 
@@ -113,6 +118,11 @@ class Ledger:
         return dict(self._study.user_attrs)
 
     @property
+    def sessions(self) -> list[Session]:
+        """The sessions of all drivers, in order; the last is this one's, once it has begun."""
+        return list(self._sessions)
+
+    @property
     def ended_at(self) -> int:
         """Candidates that were there when the search last came to its end; 0 if it never did."""
         return int((self.notes().get("finished") or {}).get("candidates", 0))
@@ -128,6 +138,7 @@ class Ledger:
                 TrialState.PRUNED: PRUNED,
                 TrialState.FAIL: REJECTED if attrs.get("rejected") else FAILED,
             }[trial.state]
+            attempts = tuple(Attempt(**one) for one in attrs.get("attempts", ()))
             return Candidate(
                 number=trial.number,
                 code=tuple(int(trial.params[name]) for name, _ in self._axes),
@@ -138,8 +149,10 @@ class Ledger:
                 state=state,
                 reason=attrs.get("reason", ""),
                 scores=tuple(RungScore(**score) for score in attrs.get("scores", ())),
-                target=attrs.get("target", -1),
                 lost=tuple(Lost(**lost) for lost in attrs.get("lost", ())),
+                target=max([attrs.get("target", -1), *(a.rung for a in attempts)]),
+                attempts=attempts,
+                failed_at=attrs.get("failed_at"),
             )
         except (KeyError, TypeError) as error:
             raise RunError(
@@ -148,6 +161,14 @@ class Ledger:
             ) from error
 
     # --- writing ----------------------------------------------------------------------------
+
+    def begin(self, at: float, gpus: float = 0.0) -> None:
+        """A driver begins to work, at ``at`` seconds of the search, with ``gpus`` a worker.
+
+        Attempts without an end are lost by this.
+        """
+        self._sessions.append(Session(at=at, gpus=gpus))
+        self.note("sessions", [asdict(session) for session in self._sessions])
 
     def create(
         self,
@@ -159,14 +180,20 @@ class Ledger:
         figures: Figures,
         target: int = -1,
         rejected: str = "",
+        at: float = 0.0,
     ) -> Candidate:
-        """A new candidate, to be trained to rung ``target``, or ``rejected`` for that reason."""
+        """A new candidate, to be trained to rung ``target``, or ``rejected`` for that reason.
+
+        ``at``: seconds of the search, here and below.
+        """
         from optuna.trial import TrialState, create_trial
 
         attrs: dict[str, Any] = {
             "key": key, "layout": layout, "origin": origin, "figures": asdict(figures),
             "target": target,
         }  # fmt: skip
+        attempts = (self._attempt(target, at),) if target >= 0 else ()
+        attrs["attempts"] = [asdict(one) for one in attempts]
         if rejected:
             attrs |= {"rejected": True, "reason": rejected}
         values = [int(value) for value in code]
@@ -180,15 +207,19 @@ class Ledger:
         candidate = Candidate(
             number=self.next_number, code=tuple(values), key=key, layout=layout, origin=origin,
             figures=figures, target=target, state=REJECTED if rejected else RUNNING,
-            reason=rejected,
+            reason=rejected, attempts=attempts,
         )  # fmt: skip
         self._candidates.append(candidate)
         return candidate
 
-    def send(self, number: int, rung: int) -> Candidate:
+    def send(self, number: int, rung: int, at: float = 0.0) -> Candidate:
         """Candidate ``number`` is to be trained to ``rung``."""
-        self._attribute(number, "target", rung)
-        return self._update(number, target=rung)
+        attempts = (*self._candidates[number].attempts, self._attempt(rung, at))
+        self._attribute(number, "attempts", [asdict(one) for one in attempts])
+        return self._update(number, target=rung, attempts=attempts)
+
+    def _attempt(self, rung: int, at: float) -> Attempt:
+        return Attempt(rung=rung, at=at, session=max(0, len(self._sessions) - 1))
 
     def score(self, number: int, score: RungScore) -> Candidate:
         """Candidate ``number`` has finished its next rung."""
@@ -215,11 +246,12 @@ class Ledger:
         self._tell(number, "PRUNED", None)
         return self._update(number, state=PRUNED, reason=reason)
 
-    def fail(self, number: int, reason: str) -> Candidate:
+    def fail(self, number: int, reason: str, at: float = 0.0) -> Candidate:
         """Candidate ``number`` could not be trained."""
         self._attribute(number, "reason", reason)
+        self._attribute(number, "failed_at", at)
         self._tell(number, "FAIL", None)
-        return self._update(number, state=FAILED, reason=reason)
+        return self._update(number, state=FAILED, reason=reason, failed_at=at)
 
     def note(self, name: str, value: Any) -> None:
         """Keep a JSON-able fact with the study."""

@@ -9,7 +9,6 @@ hand it out twice.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +26,7 @@ from dilnas.search.candidate import (
 )
 from dilnas.search.events import Event, Note, Progress, UnitDone
 from dilnas.search.ledger import Ledger
+from dilnas.search.limits import Limits
 from dilnas.search.proposer import Proposal, Proposer
 from dilnas.search.results import dominated_share, front_rows
 from dilnas.search.scheduler import PromotionRule, next_promotion
@@ -34,9 +34,6 @@ from dilnas.search.settings import Settings
 from dilnas.search.unit import FINISHED, Finished, Outcome, Unit
 
 __all__ = ["Loop"]
-
-NEW_SHARE = 0.6
-"""Share of a time limit in which new candidates start; the rest is for promotions."""
 
 
 class Loop:
@@ -82,6 +79,7 @@ class Loop:
         self._reference = reference
         self._image_size = image_size
         self._clock = clock
+        self._limits = Limits(settings, ledger, clock)
         self._keep = keep
         self._directory = directory
         self._tell = tell
@@ -104,7 +102,7 @@ class Loop:
 
     def next_unit(self) -> Unit | Finished | None:
         """The next unit of work, None for nothing now."""
-        candidate = None if self._past(1.0) else self._next_candidate()
+        candidate = None if self._limits.search_over() else self._next_candidate()
         if candidate is None:
             return None if self._flying else FINISHED
         self._flying[candidate.number] = candidate.target
@@ -125,21 +123,12 @@ class Loop:
             undone = candidate.state == RUNNING and not candidate.waits
             if undone and candidate.number not in self._flying:
                 rung = max(candidate.target, candidate.rung + 1)
-                return self._ledger.send(candidate.number, rung)
-        ending = self._ending()
+                return self._ledger.send(candidate.number, rung, self._clock())
+        ending = self._exhausted or self._limits.nothing_new()
         promoted = next_promotion(self._ledger.candidates, self._rule, ending=ending)
         if promoted is not None:
-            return self._ledger.send(promoted.number, promoted.rung + 1)
+            return self._ledger.send(promoted.number, promoted.rung + 1, self._clock())
         return None if ending else self._new_candidate()
-
-    def _ending(self) -> bool:
-        started = sum(c.state != REJECTED for c in self._ledger.candidates)
-        full = started >= self._settings.most_candidates
-        return full or self._exhausted or self._past(NEW_SHARE)
-
-    def _past(self, share: float) -> bool:
-        limit = self._settings.time_limit
-        return limit is not None and self._clock() > share * limit
 
     def _new_candidate(self) -> Candidate | None:
         while proposals := self._next_design() or self._proposed():
@@ -170,6 +159,7 @@ class Loop:
             figures=proposal.figures,
             target=-1 if proposal.reason else 0,
             rejected=proposal.reason,
+            at=self._clock(),
         )
 
     # --- what an outcome means --------------------------------------------------------------
@@ -179,15 +169,18 @@ class Loop:
         number, rung = outcome.unit.number, outcome.unit.rung
         self._flying.pop(number, None)
         before = self._ledger.candidates[number]
-        if outcome.died and self._begun_again(before, rung, outcome.error):
+        at = self._clock()
+        if outcome.died and self._begun_again(before, Lost(rung=rung, reason=outcome.error, at=at)):
             return
         self.units_done += 1
-        score = RungScore(accuracy=outcome.accuracy, seconds=outcome.seconds, images=outcome.images)
+        score = RungScore(
+            accuracy=outcome.accuracy, seconds=outcome.seconds, images=outcome.images, at=at
+        )
         seconds = score.seconds - (before.scores[-1].seconds if before.scores else 0.0)
         if outcome.error or not score.usable:
             reason = outcome.error or "diverged: the accuracy is not a number"
             reason += "; for the second time" if outcome.died else ""
-            candidate = self._ledger.fail(number, reason)
+            candidate = self._ledger.fail(number, reason, at)
         else:
             self._images += score.images - (before.scores[-1].images if before.scores else 0)
             candidate = self._ledger.score(number, score)
@@ -203,15 +196,15 @@ class Loop:
         )  # fmt: skip
         self._tell(self.progress())
 
-    def _begun_again(self, candidate: Candidate, rung: int, reason: str) -> bool:
+    def _begun_again(self, candidate: Candidate, lost: Lost) -> bool:
         """Whether a training whose worker died gets its second try, from its last checkpoint.
 
         A lost node or a victim of the system's memory killer is rarely the candidate's fault.
         """
-        if any(lost.rung == rung for lost in candidate.lost):
+        if any(before.rung == lost.rung for before in candidate.lost):
             return False
-        self._ledger.lose(candidate.number, Lost(rung=rung, reason=reason))
-        self._tell(Note(f"trial {candidate.number}: {reason}; begun again from its last rung"))
+        self._ledger.lose(candidate.number, lost)
+        self._tell(Note(f"trial {candidate.number}: {lost.reason}; begun again from its last rung"))
         return True
 
     def settle(self) -> None:
@@ -224,7 +217,8 @@ class Loop:
         """Tell every paused candidate that it goes no further."""
         for candidate in self._ledger.candidates:
             if candidate.state == RUNNING:
-                reason = f"stopped at rung {candidate.rung} of {self._rule.rungs - 1}"
+                place = f"at rung {candidate.rung}" if candidate.scores else "before rung 0"
+                reason = f"stopped {place} of {self._rule.rungs - 1}"
                 self._ledger.prune(candidate.number, reason)
 
     # --- where it stands --------------------------------------------------------------------
@@ -274,8 +268,7 @@ class Loop:
         """Units that are left, by rung, times what such a unit took, over the workers; or the rest
         of the time limit.
         """
-        limit = self._settings.time_limit
-        over = math.inf if limit is None else max(0.0, limit - self._clock())
+        over = self._limits.seconds_left()
         if self._settings.trials is None:
             return over
         candidates = [c for c in self._ledger.candidates if c.alive]

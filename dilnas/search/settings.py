@@ -30,19 +30,22 @@ MOST_TRIALS = 100_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """One search. All but ``trials`` and ``time_limit`` make it what it is: those may change later.
+    """One search. All but its limits (``trials``, ``time_limit``, ``gpu_hours``) make it what it
+    is: those may change later.
 
     Attributes:
         space: name or path of the search space.
         budgets: limits by ``COST_NAMES``; nothing above one is trained.
         cost_name: the cost that is an objective beside the accuracy.
-        trials: candidates to train; None with a time limit: as many as it allows.
-        time_limit: seconds after which no new unit of work begins.
+        trials: candidates to train; None with another limit: as many as it allows.
+        time_limit: seconds, of all sessions together, after which no new unit of work begins.
         seed: of the sampler and of training.
         data: what ``load_data`` takes.
         proxy: name of the proxy.
         sampler: one of ``SAMPLERS``.
         storage: SQLAlchemy URL of the ledger; None: SQLite in the run directory.
+        gpu_hours: hours of GPUs, of all workers and sessions together, after which no new unit of
+            work begins.
     """
 
     space: str
@@ -55,6 +58,7 @@ class Settings:
     proxy: str
     sampler: str
     storage: str | None
+    gpu_hours: float | None = None
 
     @classmethod
     def checked(
@@ -70,18 +74,21 @@ class Settings:
         proxy: str,
         sampler: str,
         storage: str | None,
+        gpu_hours: float | None = None,
     ) -> Settings:
         """Settings from a user's values. Raises InputError naming the option at fault."""
         limits = {}
         for name, value in budgets.items():
             if value is not None:
                 limits[name] = _positive(value, f"--budget-{name}")
-        if trials is None and time_limit is None:
+        if trials is None and time_limit is None and gpu_hours is None:
             trials = DEFAULT_TRIALS
         if trials is not None:
             _whole(trials, "--trials", 1, MOST_TRIALS)
         if time_limit is not None:
             time_limit = _positive(time_limit, "--time-limit")
+        if gpu_hours is not None:
+            gpu_hours = _positive(gpu_hours, "--gpu-hours")
         _whole(seed, "--seed", 0, 2**31 - 1)
         if sampler not in SAMPLERS:
             raise InputError(
@@ -90,7 +97,7 @@ class Settings:
         return cls(
             space=space, budgets=limits, cost_name=_cost_objective(objectives), trials=trials,
             time_limit=time_limit, seed=seed, data=data, proxy=proxy, sampler=sampler,
-            storage=storage,
+            storage=storage, gpu_hours=gpu_hours,
         )  # fmt: skip
 
     @property
@@ -125,7 +132,9 @@ class Settings:
 
     def limits(self) -> dict[str, Any]:
         """How far to go; may differ on resume."""
-        return {"trials": self.trials, "time_limit": self.time_limit}
+        return {
+            "trials": self.trials, "time_limit": self.time_limit, "gpu_hours": self.gpu_hours,
+        }  # fmt: skip
 
 
 def default_directory(settings: Settings) -> Path:
