@@ -68,10 +68,11 @@ def test_the_rungs_named_are_those_of_the_proxies() -> None:
 
 
 def test_every_column_of_the_csv_files_is_explained() -> None:
-    """Of front.csv and of trials.csv."""
+    """Of front.csv, trials.csv, spend.csv and history.csv."""
+    from dilnas.search.accounts import HISTORY_COLUMNS, SPEND_COLUMNS
     from dilnas.search.results import FRONT_COLUMNS, TRIAL_COLUMNS
 
-    for column in (*FRONT_COLUMNS, *TRIAL_COLUMNS):
+    for column in (*FRONT_COLUMNS, *TRIAL_COLUMNS, *SPEND_COLUMNS, *HISTORY_COLUMNS):
         assert f"`{column}`" in SEARCH, column
 
 
@@ -80,7 +81,8 @@ def test_every_file_named_is_one_of_a_run_directory() -> None:
     run = RunDirectory(Path("runs/NAME"))
     for path in (run.run_json_path, run.ledger_path, run.front_csv, run.trials_csv):
         assert f"`{path.name}`" in SEARCH
-    assert f"`{run.report_html.name}`" in SEARCH
+    for path in (run.report_html, run.spend_csv, run.history_csv):
+        assert f"`{path.name}`" in SEARCH
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -6,6 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
+from dilnas.cli.search_accounts import growth, spend_table
 from dilnas.cli.search_screen import Screen, fitting
 from dilnas.search.events import Note, Progress, UnitDone
 from dilnas.space import SearchSpace
@@ -92,3 +93,40 @@ def test_a_narrow_console_gets_fewer_columns():
     rows = [{"trial": 1, "dims": "1 2", "layout": "D1"}]
     assert fitting(rows, 140) == rows
     assert fitting(rows, 80) == [{"trial": 1, "layout": "D1"}]
+
+
+def row(on, candidates, units, seconds, *, gpus=0, images=0):
+    return {
+        "on": on, "candidates": candidates, "units": units, "worker_seconds": seconds,
+        "gpu_seconds": gpus * seconds, "images": images,
+    }  # fmt: skip
+
+
+def printed(renderable):
+    console = Console(file=io.StringIO(), width=100)
+    console.print(renderable)
+    return [" ".join(line.split()) for line in console.file.getvalue().splitlines()]
+
+
+def test_what_was_spent_is_a_short_table():
+    """Rows with something in them and the total; GPU time where there were GPUs."""
+    rows = [row("complete", 3, 6, 60.0, images=6000), row("failed", 0, 0, 0.0),
+            row("rejected", 2, 0, 0.0), row("total", 5, 6, 60.0, images=6000)]  # fmt: skip
+    lines = printed(spend_table(rows, 3661.0))
+    assert lines[0] == "spent in 1:01:01 candidates trainings worker time images"
+    assert lines[2:] == [
+        "trained to the end 3 6 1:00 6,000", "rejected 2 0 0:00 0", "in all 5 6 1:00 6,000",
+    ]  # fmt: skip
+    lines = printed(spend_table([row("total", 1, 1, 10.0, gpus=0.5)], 20.0))
+    assert (
+        lines[0].endswith("worker time GPU time images") and lines[-1] == "in all 1 1 0:10 0:05 0"
+    )
+
+
+def test_how_the_front_grew_is_one_line():
+    """Bars, then up to four values with the number of candidates at the time."""
+    rows = [{"started": n + 1, "hypervolume": n / 100} for n in range(41)]
+    line = growth(rows)
+    assert line.startswith("hypervolume ▁") and "█ 0.0900 after 10 candidates, " in line
+    assert line.endswith("0.4000 after 41") and line.count("after") == 4 and len(line) < 140
+    assert growth(rows[:1]) == "hypervolume ▁ 0.0000 after 1 candidate"
