@@ -1,0 +1,171 @@
+"""A Gaussian process over codes: what accuracy would an architecture reach, and how sure is that.
+
+    k(a, b) = amplitude · Matern52(a, b)  +  slope · a·b  +  noise
+
+The Matern part has a length scale for each input; the linear part carries trends where there are
+fewer scores than inputs (linear kernels hold their own in many dimensions: Doumont et al., arXiv
+2512.00170). Length scales have the log-normal prior that grows with the root of the number of
+inputs (Hvarfner et al., ICML 2024), so that nineteen axes can be learnt from a dozen scores.
+
+The fit is the mode of the posterior, from a fixed start: equal data give an equal model.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_solve, cholesky, solve_triangular
+from scipy.optimize import minimize
+
+__all__ = ["Surrogate"]
+
+Array = NDArray[np.float64]
+
+ROOT5 = math.sqrt(5.0)
+STEPS = 30
+"""Of the optimiser, at most."""
+
+MOST_FITTED = 250
+"""Scores that the length scales are fitted to; more change them little and cost n³."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Parameters:
+    """Natural parameters out of their logarithms."""
+
+    amplitude: float
+    slope: float
+    noise: float
+    lengths: Array
+
+    @classmethod
+    def of(cls, logs: Array) -> _Parameters:
+        values = np.exp(logs)
+        return cls(float(values[0]), float(values[1]), float(values[2]), values[3:])
+
+
+class Surrogate:
+    """Fitted to scores ``y`` (N,) of inputs ``x`` (N, D), each about 0..1 in scale.
+
+    Args:
+        x: inputs.
+        y: scores; more is better.
+        extra: (N,) variance of each score beyond the common noise, in the unit of ``y`` squared:
+            what is not known of a score that was predicted from a shorter training.
+    """
+
+    def __init__(self, x: Array, y: Array, extra: Array | None = None) -> None:
+        self._mean = float(np.mean(y))
+        self._scale = float(np.std(y)) or 1.0
+        self._x = x
+        self._y = (y - self._mean) / self._scale
+        self._extra = np.zeros(len(y)) if extra is None else extra / self._scale**2
+        self._p = _Parameters.of(self._fit())
+        self._condition()
+
+    @property
+    def noise(self) -> float:
+        """Standard deviation that a repeated training's score would have."""
+        return self._scale * math.sqrt(self._p.noise)
+
+    def predict(self, x: Array) -> tuple[Array, Array]:
+        """Mean and standard deviation, each (M,), of what ``x`` (M, D) scores without noise."""
+        cross = self._kernel(x, self._x)
+        mean = cross @ self._weights
+        half = solve_triangular(self._chol, cross.T, lower=True, check_finite=False)
+        prior = self._p.amplitude + self._p.slope * (x * x).sum(axis=1)
+        variance = np.maximum(prior - (half * half).sum(axis=0), 1e-12)
+        return self._mean + self._scale * mean, self._scale * np.sqrt(variance)
+
+    def believing(self, x: Array) -> Surrogate:
+        """The same model when ``x`` (M, D) had just scored what it predicts: less uncertain there.
+
+        That is how candidates in training count ("kriging believer", Ginsbourger et al. 2010).
+        """
+        if not len(x):
+            return self
+        mean, _ = self.predict(x)
+        other = object.__new__(Surrogate)
+        other._mean, other._scale, other._p = self._mean, self._scale, self._p
+        other._x = np.concatenate([self._x, x])
+        other._y = np.concatenate([self._y, (mean - self._mean) / self._scale])
+        other._extra = np.concatenate([self._extra, np.zeros(len(x))])
+        other._condition()
+        return other
+
+    # --- the model ----------------------------------------------------------------------------
+
+    def _kernel(self, a: Array, b: Array) -> Array:
+        distance = _distances(a / self._p.lengths, b / self._p.lengths)
+        matern = (1 + ROOT5 * distance + 5 / 3 * distance**2) * np.exp(-ROOT5 * distance)
+        return np.asarray(self._p.amplitude * matern + self._p.slope * (a @ b.T))
+
+    def _condition(self) -> None:
+        gram = self._kernel(self._x, self._x)
+        gram[np.diag_indices_from(gram)] += self._p.noise + self._extra + 1e-8
+        self._chol = cholesky(gram, lower=True, check_finite=False)
+        self._weights = cho_solve((self._chol, True), self._y, check_finite=False)
+
+    def _fit(self) -> Array:
+        """Logarithms of the parameters at the posterior's mode."""
+        inputs = self._x.shape[1]
+        middle = math.sqrt(2) + 0.5 * math.log(inputs)
+        centre = np.concatenate([[-0.7, math.log(1 / inputs), -3.0], np.full(inputs, middle)])
+        spread = np.concatenate([[1.0, 1.5, 0.5], np.full(inputs, math.sqrt(3))])
+        start = centre.copy()
+        start[3:] = 0.5 * math.log(inputs)
+        rows = slice(None)
+        if len(self._y) > MOST_FITTED:
+            rows = np.linspace(0, len(self._y) - 1, MOST_FITTED).round().astype(int)
+        x, y, extra = self._x[rows], self._y[rows], self._extra[rows]
+        squares = ((x[:, None, :] - x[None, :, :]) ** 2).transpose(2, 0, 1).reshape(inputs, -1)
+        linear = x @ x.T
+        found = minimize(
+            _loss, start, (squares, linear, y, extra, centre, spread), jac=True,
+            method="L-BFGS-B", options={"maxiter": STEPS},
+            bounds=[(-8, 4), (-12, 3), (-7, 2), *[(-3, 6)] * inputs],
+        )  # fmt: skip
+        return np.asarray(found.x)
+
+
+def _distances(a: Array, b: Array) -> Array:
+    square = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1)[None] - 2 * a @ b.T
+    return np.sqrt(np.maximum(square, 0.0))
+
+
+def _loss(
+    logs: Array, squares: Array, linear: Array, y: Array, extra: Array, centre: Array, spread: Array
+) -> tuple[float, Array]:
+    """Negative log posterior (up to a constant) and its gradient.
+
+    ``squares`` (D, N·N) are squared differences by input, ``linear`` (N, N) the inner products.
+    """
+    p = _Parameters.of(logs)
+    n = len(y)
+    weight = p.lengths**-2
+    distance = np.sqrt(weight @ squares).reshape(n, n)
+    decay = np.exp(-ROOT5 * distance)
+    matern = (1 + ROOT5 * distance + 5 / 3 * distance**2) * decay
+    gram = p.amplitude * matern + p.slope * linear
+    gram[np.diag_indices(n)] += p.noise + extra + 1e-8
+    try:
+        chol = cholesky(gram, lower=True, check_finite=False)
+    except np.linalg.LinAlgError:
+        return 1e10, np.zeros_like(logs)
+    alpha = cho_solve((chol, True), y, check_finite=False)
+    inverse = cho_solve((chol, True), np.eye(n), check_finite=False)
+    loss = 0.5 * float(y @ alpha) + float(np.log(np.diag(chol)).sum())
+    outer = inverse - np.outer(alpha, alpha)  # dL/dK = outer / 2
+    slope = np.empty_like(logs)
+    slope[0] = 0.5 * p.amplitude * (outer * matern).sum()
+    slope[1] = 0.5 * p.slope * (outer * linear).sum()
+    slope[2] = 0.5 * p.noise * np.trace(outer)
+    # dMatern/dlog l = 5/3 (1 + √5 d) exp(-√5 d) · (difference / l)²
+    pull = (outer * (5 / 3 * (1 + ROOT5 * distance) * decay)).ravel()
+    slope[3:] = 0.5 * p.amplitude * weight * (squares @ pull)
+    away = (logs - centre) / spread
+    return loss + 0.5 * float(away @ away), slope + away / spread
