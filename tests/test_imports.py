@@ -32,6 +32,7 @@ ROOMS = (
     ("report",),
     ("export",),
     ("search",),
+    ("bench",),
     ("cli",),
     ("__init__", "__main__"),  # the public API may name everything
 )

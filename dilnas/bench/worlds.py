@@ -2,23 +2,26 @@
 
 A world says what accuracy every architecture of a space would reach, at every share of the full
 training, in microseconds. None of it is fitted to real networks; it has what real results are known
-to have (``docs/search-quality.md``): widths matter most and saturate, windows and dilations have a
+to have (``docs/search.md``): widths matter most and saturate, windows and dilations have a
 best value somewhere inside, axes interact, part of the variation follows no axis, repeated
 trainings differ, short trainings rank otherwise than long ones, and large networks learn slower.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dilnas.bench.world import World
+from dilnas.errors import InputError
+from dilnas.search.domain import SpaceDomain
 from dilnas.space import SearchSpace
 
-__all__ = ["SPACES", "WORLDS", "ClosedForm", "Traits"]
+__all__ = ["WORLDS", "ClosedForm", "Traits", "world"]
 
 Array = NDArray[np.float64]
 
@@ -84,19 +87,10 @@ class Traits:
 
 @dataclass(frozen=True, eq=False)
 class ClosedForm:
-    """One world: a space and the accuracies of its architectures.
+    """The accuracies of one space's architectures in one world."""
 
-    Attributes:
-        name: for tables.
-        space: what may vary.
-        traits: what kind of world it is.
-        shares: of the full training at which each rung scores, ascending to 1.
-    """
-
-    name: str
     space: SearchSpace
     traits: Traits
-    shares: tuple[float, ...] = field(default=(1.0,))
 
     def accuracy(self, codes: Any, share: float = 1.0) -> Array:
         """(N,) accuracy (0..1) of codes (N, A) after ``share`` of the full training, no noise."""
@@ -122,12 +116,13 @@ class ClosedForm:
         t = self.traits
         own = 1 - t.pairs - t.waves
         parts = (self._mains(codes), self._pairs(codes), self._waves(codes, 0))
-        return sum(
+        total = sum(
             np.sqrt(share) * (part - mean) / deviation
             for share, part, (mean, deviation) in zip((own, t.pairs, t.waves), parts, self._scales,
                                                       strict=True)
             if share
         )  # fmt: skip
+        return np.asarray(total, np.float64)
 
     def _unit(self, codes: Any) -> Array:
         """(N, A) positions of the codes along their axes, 0..1."""
@@ -193,16 +188,32 @@ class ClosedForm:
         return float(np.median(costs_of(self.space, sample, self.space.image_size)["gflops"]))
 
 
-SPACES = {"small": lambda: SearchSpace.from_yaml(SMALL_SPACE),
-          "default": lambda: SearchSpace.load("dilateformer")}  # fmt: skip
-
-WORLDS: dict[str, tuple[str, Traits]] = {
-    "small-mild": ("small", Traits(seed=1, waves=0.05, pairs=0.15, capacity=1.5)),
-    "small-rugged": ("small", Traits(seed=2, waves=0.3, wave_length=0.45, pairs=0.25)),
-    "small-flat": ("small", Traits(seed=3, waves=0.1, capacity=0.5, span=0.015, noise=0.002)),
-    "default-mild": ("default", Traits(seed=4, waves=0.05, pairs=0.15, capacity=1.5)),
-    "default-rugged": ("default", Traits(seed=5, waves=0.3, wave_length=0.45, pairs=0.25)),
-    "default-flat": ("default", Traits(seed=6, waves=0.1, capacity=0.5, span=0.015, noise=0.002)),
+KINDS = {
+    "mild": {"waves": 0.05, "pairs": 0.15, "capacity": 1.5},
+    "rugged": {"waves": 0.3, "wave_length": 0.45, "pairs": 0.25},
+    "flat": {"waves": 0.1, "capacity": 0.5, "span": 0.015, "noise": 0.002},
 }
 """mild: widths first, some interaction. rugged: more than half of the variation follows no single
 axis. flat: cost says little about accuracy, and the differences are small."""
+
+WORLDS = tuple(f"{space}-{kind}" for space in ("small", "default") for kind in KINDS)
+
+BUDGET = 4.0
+"""GFLOPs."""
+
+SHARES = (1 / 9, 1 / 3, 1.0)
+"""Of a full training, with rungs."""
+
+
+def world(name: str, *, rungs: bool = False) -> World:
+    """The world of that name in ``WORLDS``. Raises InputError for another one."""
+    if name not in WORLDS:
+        raise InputError("no such world", where=repr(name), expected=" | ".join(WORLDS))
+    size, kind = name.split("-")
+    space = SearchSpace.from_yaml(SMALL_SPACE) if size == "small" else SearchSpace.load(
+        "dilateformer")  # fmt: skip
+    traits = Traits(seed=1 + WORLDS.index(name), **KINDS[kind])
+    return World(
+        name=name, domain=SpaceDomain(space), truth=ClosedForm(space, traits),
+        shares=SHARES if rungs else (1.0,), budgets={"gflops": BUDGET},
+    )  # fmt: skip

@@ -50,7 +50,7 @@ def search(
     ] = "embedded",
     proxy: Annotated[str, typer.Option(help="Training setting: smoke, quick, standard.")] = "quick",
     sampler: Annotated[
-        str, typer.Option(help="auto (gp, then tpe), gp, tpe, nsga2 or random.")
+        str, typer.Option(help="auto (ehvi), ehvi, gp, tpe, nsga2 or random.")
     ] = "auto",
     workers: Annotated[
         int | None, typer.Option(help="Trainings at once (default: one a CPU core, 8 at most).")

@@ -50,7 +50,7 @@ def search(
         seed: of proposals and training.
         data: what ``dilnas.data.load_data`` takes.
         proxy: name of the training setting, ``dilnas.train.PROXIES``.
-        sampler: auto, gp, tpe, nsga2 or random.
+        sampler: auto (ehvi), ehvi, gp, tpe, nsga2 or random.
         workers: trainings at once; as many as CPU cores (8 at most) or as the GPUs allow.
         gpus_per_trial: GPUs, or share of one, that a training gets.
         address: of a running Ray cluster that shares this file system; else one on this machine.

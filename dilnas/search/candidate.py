@@ -120,7 +120,7 @@ class Candidate:
         code: ordinal integers, one an axis of the space.
         key: the architecture's key.
         layout: the architecture's layout, for tables.
-        origin: variant, nsc, gp, tpe, nsga2 or random.
+        origin: variant, nsc, spread, ehvi, gp, tpe, nsga2 or random.
         state: running (in training or paused between rungs), complete (all rungs), pruned
             (stopped at a rung), failed, or rejected (never trained).
         reason: why it failed, was pruned or rejected.

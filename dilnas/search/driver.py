@@ -23,6 +23,7 @@ from dilnas.runs import RunDirectory
 from dilnas.search.accounts import write_accounts
 from dilnas.search.candidate import COMPLETE, REJECTED, front
 from dilnas.search.clock import SearchClock
+from dilnas.search.domain import SpaceDomain
 from dilnas.search.evaluator import Description
 from dilnas.search.events import Event, Note, SearchResult
 from dilnas.search.executor import ray_session, run_units
@@ -156,8 +157,9 @@ class _Search:
             planned, described.rungs, described.eta, settings.cost_name, first=ledger.ended_at
         )
         proposer = Proposer(
-            space, settings.budgets, settings.cost_name, settings.seed, settings.sampler
-        )
+            SpaceDomain(space), settings.budgets, settings.cost_name, settings.seed,
+            settings.sampler,
+        )  # fmt: skip
         self._loop = Loop(
             settings, self._rule, ledger, proposer,
             decode=space.decode, reference=self._reference,
@@ -167,7 +169,8 @@ class _Search:
 
     def _keep(self, number: int, proposal: Proposal) -> None:
         path = self._run.architecture_path(number)
-        write_atomic(path, proposal.architecture.to_yaml(), kind=RunError)
+        if proposal.architecture is not None:
+            write_atomic(path, proposal.architecture.to_yaml(), kind=RunError)
 
     def go(self, ray: _Ray) -> SearchResult:
         """Run what is left, if anything is, and write the result."""

@@ -1,7 +1,7 @@
 """Expected hypervolume improvement where one objective is known exactly.
 
 The cost of an architecture is a closed form, so only its accuracy is uncertain. What a point of
-known cost c adds to the hypervolume is then a sum over the steps of the front to the right of c, and
+known cost c adds to the hypervolume is then a sum over the front's steps to the right of c, and
 the expectation of each is the textbook expected improvement over that step (Jones et al. 1998):
 
     E[gain] = Σ width(step ∩ [c, ∞)) · E[max(0, error(step) - error)]

@@ -44,13 +44,14 @@ class Loop:
         rule: how candidates are promoted.
         ledger: its truth.
         proposer: where candidates come from.
-        decode: architecture of a code.
+        decode: architecture of a code; None where there are none, in a table of results: units
+            then carry no architecture, and there are no rows to show.
         reference: far corner of the hypervolume's box.
         image_size: pixels a side of the image that costs are for.
         clock: seconds that the search has run so far, over all its sessions; never goes back.
         keep: called with the number and the proposal of a candidate before the ledger has it.
         directory: where candidate N's training keeps its files.
-        tell: called with every event.
+        tell: called with every event; None: nobody listens.
 
     Attributes:
         workers: units at once, for the estimate of the time that is left.
@@ -63,13 +64,13 @@ class Loop:
         ledger: Ledger,
         proposer: Proposer,
         *,
-        decode: Callable[[tuple[int, ...]], Architecture],
+        decode: Callable[[tuple[int, ...]], Architecture] | None,
         reference: dict[str, float],
         image_size: int,
         clock: Callable[[], float],
         keep: Callable[[int, Proposal], None],
         directory: Callable[[int], str],
-        tell: Callable[[Event], None],
+        tell: Callable[[Event], None] | None,
     ) -> None:
         self._settings = settings
         self._rule = rule
@@ -108,11 +109,11 @@ class Loop:
         self._flying[candidate.number] = candidate.target
         if self._first_unit_at is None:
             self._first_unit_at = self._clock()
-        self._tell(self.progress())
+        self._say_progress()
         return Unit(
             number=candidate.number,
             rung=candidate.target,
-            architecture=self.architecture(candidate).to_dict(),
+            architecture={} if self._decode is None else self.architecture(candidate).to_dict(),
             directory=self._directory(candidate.number),
             seed=self._settings.seed,
         )
@@ -146,15 +147,15 @@ class Loop:
         if self._designs is None:
             self._designs = self._proposer.designs(self._settings.most_candidates)
         known = {c.key for c in self._ledger.candidates}
-        return next(([d] for d in self._designs if d.architecture.key not in known), [])
+        return next(([d] for d in self._designs if d.key not in known), [])
 
     def _create(self, proposal: Proposal) -> Candidate:
         number = self._ledger.next_number
         self._keep(number, proposal)
         return self._ledger.create(
             code=proposal.code,
-            key=proposal.architecture.key,
-            layout=proposal.architecture.layout,
+            key=proposal.key,
+            layout=proposal.layout,
             origin=proposal.origin,
             figures=proposal.figures,
             target=-1 if proposal.reason else 0,
@@ -186,7 +187,7 @@ class Loop:
             candidate = self._ledger.score(number, score)
             if candidate.rung == self._rule.rungs - 1:
                 candidate = self._ledger.complete(number)
-        self._tell(
+        self._say(
             UnitDone(
                 number=number, rung=rung, rungs=self._rule.rungs, accuracy=candidate.accuracy,
                 gflops=candidate.figures.gflops, mparams=candidate.figures.mparams,
@@ -194,7 +195,7 @@ class Loop:
                 reason=candidate.reason,
             )
         )  # fmt: skip
-        self._tell(self.progress())
+        self._say_progress()
 
     def _begun_again(self, candidate: Candidate, lost: Lost) -> bool:
         """Whether a training whose worker died gets its second try, from its last checkpoint.
@@ -204,7 +205,7 @@ class Loop:
         if any(before.rung == lost.rung for before in candidate.lost):
             return False
         self._ledger.lose(candidate.number, lost)
-        self._tell(Note(f"trial {candidate.number}: {lost.reason}; begun again from its last rung"))
+        self._say(Note(f"trial {candidate.number}: {lost.reason}; begun again from its last rung"))
         return True
 
     def settle(self) -> None:
@@ -221,10 +222,19 @@ class Loop:
                 reason = f"stopped {place} of {self._rule.rungs - 1}"
                 self._ledger.prune(candidate.number, reason)
 
+    def _say(self, event: Event) -> None:
+        if self._tell is not None:
+            self._tell(event)
+
+    def _say_progress(self) -> None:
+        if self._tell is not None:
+            self._tell(self.progress())
+
     # --- where it stands --------------------------------------------------------------------
 
     def architecture(self, candidate: Candidate) -> Architecture:
         """The candidate's architecture."""
+        assert self._decode is not None
         if candidate.number not in self._architectures:
             self._architectures[candidate.number] = self._decode(candidate.code)
         return self._architectures[candidate.number]

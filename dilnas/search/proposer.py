@@ -10,38 +10,41 @@ is projected onto the nearest architecture that fits and is new.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from dilnas.arch import Architecture
 from dilnas.errors import BudgetError
-from dilnas.search.candidate import Candidate, Figures, figures
+from dilnas.search.candidate import Candidate, Figures
+from dilnas.search.domain import Domain, excess
+from dilnas.search.moves import redrawn
 from dilnas.search.sampling import STARTUP, ask
-from dilnas.variants import VARIANTS
-
-if TYPE_CHECKING:
-    from dilnas.space import SearchSpace
 
 __all__ = ["Proposal", "Proposer"]
 
 POOL = 2048
-"""Random architectures of the space that the designs and the projection draw from."""
+"""Random codes that the designs, the model and the projection draw from."""
 
 POOL_FEASIBLE = 1024
 MOST_DESIGNS = 12
-GP_EVALUATIONS = 200
-"""Evaluations up to which a Gaussian process is the better model; beyond, its cost grows as n^3."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
-    """An architecture to try, or one that was looked at and rejected for a ``reason``."""
+    """A candidate to try, or one that was looked at and rejected for a ``reason``.
+
+    ``architecture`` is None only where a domain has none: in a table of results.
+    """
 
     code: tuple[int, ...]
-    architecture: Architecture
+    key: str
+    layout: str
     figures: Figures
     origin: str
+    architecture: Architecture | None
     reason: str = ""
 
 
@@ -49,28 +52,28 @@ class Proposer:
     """Proposals for one search.
 
     Args:
-        space: what may vary.
+        domain: what may be proposed.
         budgets: limits by cost name.
         cost_name: the cost that is an objective.
         seed: of the search.
-        sampler: auto, gp, tpe, nsga2 or random.
+        sampler: auto, ehvi, gp, tpe, nsga2 or random.
     """
 
     def __init__(
         self,
-        space: SearchSpace,
+        domain: Domain,
         budgets: dict[str, float],
         cost_name: str,
         seed: int,
         sampler: str = "auto",
     ) -> None:
-        self._space = space
+        self._domain = domain
         self._budgets = budgets
         self._cost_name = cost_name
         self._seed = seed
         self._sampler = sampler
-        self._lengths = [len(axis) for axis in space.axes]
-        self._axes = [(axis.name, len(axis)) for axis in space.axes]
+        self._axes = domain.axes
+        self._lengths = [length for _, length in domain.axes]
         self._pool = self._feasible_pool()
 
     # --- designs to start from --------------------------------------------------------------
@@ -80,31 +83,25 @@ class Proposer:
 
         At most half of ``trials`` and ``MOST_DESIGNS`` to be trained, cheap and dear by turns.
         """
-        named = [p for p in map(self._variant, VARIANTS) if p is not None]
+        named = [self._proposal(code, "variant") for code in self._domain.variants()]
         wanted = max(1, min(MOST_DESIGNS, trials // 2)) - sum(not p.reason for p in named)
-        return named + self._spectral_designs(wanted, {p.architecture.key for p in named})
+        return named + self._free_designs(wanted, {p.key for p in named})
 
-    def _variant(self, name: str) -> Proposal | None:
-        architecture = VARIANTS[name]
-        if self._space.why_not(architecture) is not None:
-            return None
-        return self._proposal(self._space.encode(architecture), "variant")
-
-    def _spectral_designs(self, wanted: int, taken: set[str]) -> list[Proposal]:
-        """``wanted`` architectures off the first non-dominated layers of (-NSC, FLOPs)."""
-        import numpy as np
-
-        from dilnas.cost import nsc_many, pareto_ranks
+    def _free_designs(self, wanted: int, taken: set[str]) -> list[Proposal]:
+        """``wanted`` new designs: off the first layers of (-NSC, cost), or far from one another."""
+        from dilnas.cost import pareto_ranks
 
         if wanted < 1:
             return []
-        chosen = [self._proposal(code, "nsc") for code in self._pool]
-        score = nsc_many([p.architecture for p in chosen])
-        cost = np.array([p.figures.get(self._cost_name) for p in chosen])
+        codes = self._pool[self._rng(2).permutation(len(self._pool))[:POOL_FEASIBLE]]
+        score = self._domain.free_score(codes)
+        if score is None:
+            return [self._proposal(code, "spread") for code in self._spread(codes, wanted)]
+        cost = self._domain.costs(codes)[self._cost_name]
         ranks = pareto_ranks(np.stack([-score, cost], axis=1))
         new: dict[str, int] = {}
         for i in np.lexsort((cost, ranks)):
-            key = chosen[i].architecture.key
+            key = self._domain.member(codes[i]).key
             if key not in taken:
                 new.setdefault(key, int(i))
             if len(new) >= 2 * wanted and ranks[i] > 0:
@@ -116,8 +113,20 @@ class Proposer:
             left = [i for i in front if i not in picked]
             if left:
                 picked.append(min(left, key=lambda i: abs(math.log(cost[i]) - target)))
-        halves = [picked[i] for i in _far_apart(len(picked))]
-        return [chosen[i] for i in halves]
+        return [self._proposal(codes[picked[i]], "nsc") for i in _far_apart(len(picked))]
+
+    def _spread(self, codes: Any, wanted: int) -> Any:
+        """``wanted`` rows of ``codes``, each farthest from those before, along axes and cost."""
+        places = codes / np.maximum(np.array(self._lengths) - 1, 1)
+        logs = np.log(self._domain.costs(codes)[self._cost_name])
+        cost = (logs - logs.min()) / (float(np.ptp(logs)) or 1.0) * math.sqrt(len(self._lengths))
+        rows = np.concatenate([places, cost[:, None]], axis=1)
+        gap = np.full(len(rows), np.inf)
+        chosen = [0]
+        while len(chosen) < min(wanted, len(rows)):
+            gap = np.minimum(gap, ((rows - rows[chosen[-1]]) ** 2).sum(axis=1))
+            chosen.append(int(gap.argmax()))
+        return codes[chosen]
 
     # --- one more ---------------------------------------------------------------------------
 
@@ -128,106 +137,101 @@ class Proposer:
         """
         origin = self._origin(candidates)
         taken = {c.key for c in candidates}
+        if origin == "ehvi":
+            for code in self._promising(candidates, number):
+                found = self._proposal(code, origin)
+                if found.key not in taken:
+                    return [found]
+            return self._nearest_new(self._random(number), taken, number, origin)
         code = self._asked(candidates, number, origin)
         asked = self._proposal(code, origin)
-        if not asked.reason and asked.architecture.key not in taken:
+        if not asked.reason and asked.key not in taken:
             return [asked]
-        rejected = [asked] if asked.reason and asked.architecture.key not in taken else []
-        nearest = self._nearest(code, taken, number, origin)
-        return [*rejected, nearest] if nearest is not None else []
+        rejected = [asked] if asked.reason and asked.key not in taken else []
+        nearest = self._nearest_new(code, taken, number, origin)
+        return rejected + nearest if nearest else []
 
     def _origin(self, candidates: Sequence[Candidate]) -> str:
         scored = sum(c.alive and c.rung >= 0 for c in candidates)
         if self._sampler == "random" or scored < STARTUP:
             return "random"
-        if self._sampler != "auto":
-            return self._sampler
-        return "gp" if scored <= GP_EVALUATIONS else "tpe"
+        return "ehvi" if self._sampler == "auto" else self._sampler
+
+    def _promising(self, candidates: Sequence[Candidate], number: int) -> Iterator[tuple[int, ...]]:
+        from dilnas.search.ehvi import promising
+
+        return promising(
+            candidates, self._rng(number, 0), domain=self._domain, budgets=self._budgets,
+            cost_name=self._cost_name, pool=self._pool,
+        )  # fmt: skip
+
+    def _random(self, number: int) -> tuple[int, ...]:
+        place = int(self._rng(number, 0).integers(len(self._pool)))
+        return tuple(int(value) for value in self._pool[place])
 
     def _asked(self, candidates: Sequence[Candidate], number: int, origin: str) -> tuple[int, ...]:
-        rng = self._rng(number, 0)
         if origin == "random":
-            return tuple(int(v) for v in self._pool[int(rng.integers(len(self._pool)))])
-        seed = int(rng.integers(2**31))
+            return self._random(number)
+        seed = int(self._rng(number, 0).integers(2**31))
         return ask(candidates, self._axes, self._cost_name, origin, seed)
 
     # --- what fits --------------------------------------------------------------------------
 
     def _proposal(self, code: Sequence[int], origin: str) -> Proposal:
-        whole = tuple(int(value) for value in code)
-        architecture = self._space.decode(whole)
-        cost = figures(architecture, self._space.image_size)
+        found = self._domain.member(code)
         return Proposal(
-            code=whole, architecture=architecture, figures=cost, origin=origin,
-            reason=cost.over(self._budgets),
+            code=found.code, key=found.key, layout=found.layout, figures=found.figures,
+            origin=origin, architecture=found.architecture,
+            reason=found.figures.over(self._budgets),
         )  # fmt: skip
 
     def _rng(self, *labels: int) -> Any:
-        import numpy as np
-
         return np.random.default_rng([self._seed, *labels])
 
     def _excess(self, codes: Any) -> Any:
-        """(N,) largest ratio of a cost to its budget; up to 1 fits."""
-        import numpy as np
-
-        from dilnas.cost import cost_arrays
-
-        costs = cost_arrays(self._space.columns(codes), self._space.image_size)
-        values = {
-            "gflops": costs.flops / 1e9, "mparams": costs.params / 1e6,
-            "mb": costs.memory_bytes / 1e6,
-        }  # fmt: skip
-        ratios = [values[name] / limit for name, limit in self._budgets.items()]
-        return np.max(ratios, axis=0) if ratios else np.zeros(len(codes))
+        return excess(self._domain.costs(codes), self._budgets)
 
     def _feasible_pool(self) -> Any:
-        """(N, A) random codes that fit. Raises BudgetError when even descending finds none."""
-        import numpy as np
+        """(N, A) codes that fit: random ones, or all of a small domain.
 
-        codes = self._space.sample(POOL, self._seed)
-        excess = self._excess(codes)
+        Raises BudgetError when even descending finds none.
+        """
+        codes = self._domain.sample(POOL, self._seed)
+        over = self._excess(codes)
         rng = self._rng(2**32 - 1)
         for _ in range(50):
-            if (excess <= 1).sum() >= min(POOL_FEASIBLE, self._space.size // 4):
-                break
             # A small feasible corner: walk towards it from the best so far.
-            best = codes[np.argsort(excess, kind="stable")[: POOL // 4]]
-            codes = np.unique(np.concatenate([best, self._mutants(best, rng, POOL)]), axis=0)
-            excess = self._excess(codes)
-        codes = codes[excess <= 1][: POOL_FEASIBLE * 2]
+            if (over <= 1).sum() >= min(POOL_FEASIBLE, math.prod(self._lengths) // 4):
+                break
+            best = codes[np.argsort(over, kind="stable")[: POOL // 4]]
+            best = best[np.isfinite(over[np.argsort(over, kind="stable")[: POOL // 4]])]
+            if not len(best):
+                break
+            more = redrawn(best, self._lengths, POOL, rng)
+            codes = np.unique(np.concatenate([best, more]), axis=0)
+            over = self._excess(codes)
+        codes = codes[over <= 1]
         if not len(codes):
             raise BudgetError(
-                "no architecture of the space fits the budget", where=self._space.name
+                "no architecture of the space fits the budget", where=self._domain.name
             )
         return codes
 
-    def _mutants(self, codes: Any, rng: Any, count: int) -> Any:
-        """``count`` copies of rows of ``codes`` with a few axes redrawn."""
-        import numpy as np
-
-        rows = codes[rng.integers(len(codes), size=count)]
-        share = rng.uniform(1 / len(self._lengths), 0.5, size=(count, 1))
-        redrawn = rng.integers(0, np.array(self._lengths), size=rows.shape)
-        return np.where(rng.random(rows.shape) < share, redrawn, rows)
-
-    def _nearest(
+    def _nearest_new(
         self, code: tuple[int, ...], taken: set[str], number: int, origin: str
-    ) -> Proposal | None:
-        """The new architecture within budget nearest to ``code``, steps counted along the axes."""
-        import numpy as np
-
+    ) -> list[Proposal]:
+        """The new candidate within budget nearest to ``code``, steps counted along the axes."""
         centre = np.array([code])
-        around = self._mutants(centre, self._rng(number, 1), 2 * POOL)
+        around = redrawn(centre, self._lengths, 2 * POOL, self._rng(number, 1))
         codes = np.unique(np.concatenate([around, self._pool]), axis=0)
         codes = codes[self._excess(codes) <= 1]
         scale = np.maximum(np.array(self._lengths) - 1, 1)
         distance = (np.abs(codes - centre) / scale).sum(axis=1)
         for i in np.argsort(distance, kind="stable"):
             proposal = self._proposal(codes[i], origin)
-            if proposal.architecture.key not in taken:
-                return proposal
-        return None
+            if proposal.key not in taken:
+                return [proposal]
+        return []
 
 
 def _far_apart(count: int) -> list[int]:

@@ -19,7 +19,7 @@ from dilnas.search.ledger import shown_url
 
 __all__ = ["SAMPLERS", "Settings", "Workplace", "default_directory"]
 
-SAMPLERS = ("auto", "gp", "tpe", "nsga2", "random")
+SAMPLERS = ("auto", "ehvi", "gp", "tpe", "nsga2", "random")
 
 CLUSTER_SECONDS = 12
 """How long a Ray cluster may take to answer."""

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +65,7 @@ class Surrogate:
         self._extra = np.zeros(len(y)) if extra is None else extra / self._scale**2
         self._p = _Parameters.of(self._fit())
         self._condition()
+        self._doubt = self._left_out()
 
     @property
     def noise(self) -> float:
@@ -79,7 +79,7 @@ class Surrogate:
         half = solve_triangular(self._chol, cross.T, lower=True, check_finite=False)
         prior = self._p.amplitude + self._p.slope * (x * x).sum(axis=1)
         variance = np.maximum(prior - (half * half).sum(axis=0), 1e-12)
-        return self._mean + self._scale * mean, self._scale * np.sqrt(variance)
+        return self._mean + self._scale * mean, self._scale * self._doubt * np.sqrt(variance)
 
     def believing(self, x: Array) -> Surrogate:
         """The same model when ``x`` (M, D) had just scored what it predicts: less uncertain there.
@@ -91,6 +91,7 @@ class Surrogate:
         mean, _ = self.predict(x)
         other = object.__new__(Surrogate)
         other._mean, other._scale, other._p = self._mean, self._scale, self._p
+        other._doubt = self._doubt
         other._x = np.concatenate([self._x, x])
         other._y = np.concatenate([self._y, (mean - self._mean) / self._scale])
         other._extra = np.concatenate([self._extra, np.zeros(len(x))])
@@ -110,6 +111,17 @@ class Surrogate:
         self._chol = cholesky(gram, lower=True, check_finite=False)
         self._weights = cho_solve((self._chol, True), self._y, check_finite=False)
 
+    def _left_out(self) -> float:
+        """How much farther than it thought each score lies from what the others predict; >= 1.
+
+        Leave-one-out residuals over their standard deviations, in closed form (Rasmussen and
+        Williams, Gaussian Processes for Machine Learning, 5.4.2): a fit to few scores is too sure.
+        """
+        half = solve_triangular(self._chol, np.eye(len(self._y)), lower=True, check_finite=False)
+        precision = (half * half).sum(axis=0)
+        ratios = self._weights / np.sqrt(precision)
+        return max(1.0, math.sqrt(float(np.mean(ratios * ratios))))
+
     def _fit(self) -> Array:
         """Logarithms of the parameters at the posterior's mode."""
         inputs = self._x.shape[1]
@@ -118,18 +130,15 @@ class Surrogate:
         spread = np.concatenate([[1.0, 1.5, 0.5], np.full(inputs, math.sqrt(3))])
         start = centre.copy()
         start[3:] = 0.5 * math.log(inputs)
-        rows = slice(None)
-        if len(self._y) > MOST_FITTED:
-            rows = np.linspace(0, len(self._y) - 1, MOST_FITTED).round().astype(int)
-        x, y, extra = self._x[rows], self._y[rows], self._extra[rows]
-        squares = ((x[:, None, :] - x[None, :, :]) ** 2).transpose(2, 0, 1).reshape(inputs, -1)
-        linear = x @ x.T
+        rows = np.arange(len(self._y))
+        if len(rows) > MOST_FITTED:
+            rows = np.linspace(0, len(rows) - 1, MOST_FITTED).round().astype(int)
+        posterior = _Posterior(self._x[rows], self._y[rows], self._extra[rows], centre, spread)
         found = minimize(
-            _loss, start, (squares, linear, y, extra, centre, spread), jac=True,
-            method="L-BFGS-B", options={"maxiter": STEPS},
+            posterior, start, jac=True, method="L-BFGS-B", options={"maxiter": STEPS},
             bounds=[(-8, 4), (-12, 3), (-7, 2), *[(-3, 6)] * inputs],
         )  # fmt: skip
-        return np.asarray(found.x)
+        return np.array(found.x, np.float64)
 
 
 def _distances(a: Array, b: Array) -> Array:
@@ -137,35 +146,47 @@ def _distances(a: Array, b: Array) -> Array:
     return np.sqrt(np.maximum(square, 0.0))
 
 
-def _loss(
-    logs: Array, squares: Array, linear: Array, y: Array, extra: Array, centre: Array, spread: Array
-) -> tuple[float, Array]:
-    """Negative log posterior (up to a constant) and its gradient.
+class _Posterior:
+    """Negative logarithm of the posterior of the parameters, up to a constant.
 
-    ``squares`` (D, N·N) are squared differences by input, ``linear`` (N, N) the inner products.
+    Args:
+        x: (N, D) inputs.
+        y: (N,) scores, standardised.
+        extra: (N,) known variances.
+        centre: (3 + D,) means of the logarithms' normal prior.
+        spread: (3 + D,) their standard deviations.
     """
-    p = _Parameters.of(logs)
-    n = len(y)
-    weight = p.lengths**-2
-    distance = np.sqrt(weight @ squares).reshape(n, n)
-    decay = np.exp(-ROOT5 * distance)
-    matern = (1 + ROOT5 * distance + 5 / 3 * distance**2) * decay
-    gram = p.amplitude * matern + p.slope * linear
-    gram[np.diag_indices(n)] += p.noise + extra + 1e-8
-    try:
-        chol = cholesky(gram, lower=True, check_finite=False)
-    except np.linalg.LinAlgError:
-        return 1e10, np.zeros_like(logs)
-    alpha = cho_solve((chol, True), y, check_finite=False)
-    inverse = cho_solve((chol, True), np.eye(n), check_finite=False)
-    loss = 0.5 * float(y @ alpha) + float(np.log(np.diag(chol)).sum())
-    outer = inverse - np.outer(alpha, alpha)  # dL/dK = outer / 2
-    slope = np.empty_like(logs)
-    slope[0] = 0.5 * p.amplitude * (outer * matern).sum()
-    slope[1] = 0.5 * p.slope * (outer * linear).sum()
-    slope[2] = 0.5 * p.noise * np.trace(outer)
-    # dMatern/dlog l = 5/3 (1 + √5 d) exp(-√5 d) · (difference / l)²
-    pull = (outer * (5 / 3 * (1 + ROOT5 * distance) * decay)).ravel()
-    slope[3:] = 0.5 * p.amplitude * weight * (squares @ pull)
-    away = (logs - centre) / spread
-    return loss + 0.5 * float(away @ away), slope + away / spread
+
+    def __init__(self, x: Array, y: Array, extra: Array, centre: Array, spread: Array) -> None:
+        inputs = x.shape[1]
+        self._squares = ((x[:, None] - x[None]) ** 2).transpose(2, 0, 1).reshape(inputs, -1)
+        self._linear = x @ x.T
+        self._y, self._extra, self._centre, self._spread = y, extra, centre, spread
+
+    def __call__(self, logs: Array) -> tuple[float, Array]:
+        """Its value and gradient (3 + D,) at logarithms of the parameters."""
+        p = _Parameters.of(logs)
+        n = len(self._y)
+        weight = p.lengths**-2
+        distance = np.sqrt(weight @ self._squares).reshape(n, n)
+        decay = np.exp(-ROOT5 * distance)
+        matern = (1 + ROOT5 * distance + 5 / 3 * distance**2) * decay
+        gram = p.amplitude * matern + p.slope * self._linear
+        gram[np.diag_indices(n)] += p.noise + self._extra + 1e-8
+        try:
+            chol = cholesky(gram, lower=True, check_finite=False)
+        except np.linalg.LinAlgError:  # so far from sense that rounding shows: no step there
+            return 1e10, np.zeros_like(logs)
+        alpha = cho_solve((chol, True), self._y, check_finite=False)
+        inverse = cho_solve((chol, True), np.eye(n), check_finite=False)
+        outer = inverse - np.outer(alpha, alpha)  # dL/dK = outer / 2
+        slope = np.empty_like(logs)
+        slope[0] = 0.5 * p.amplitude * (outer * matern).sum()
+        slope[1] = 0.5 * p.slope * (outer * self._linear).sum()
+        slope[2] = 0.5 * p.noise * np.trace(outer)
+        # dMatern/dlog l = 5/3 (1 + √5 d) exp(-√5 d) · (difference / l)²
+        pull = (outer * (5 / 3 * (1 + ROOT5 * distance) * decay)).ravel()
+        slope[3:] = 0.5 * p.amplitude * weight * (self._squares @ pull)
+        away = (logs - self._centre) / self._spread
+        fit = 0.5 * float(self._y @ alpha) + float(np.log(np.diag(chol)).sum())
+        return fit + 0.5 * float(away @ away), slope + away / self._spread

@@ -1,0 +1,136 @@
+"""A search in simulated time: the product's proposer, ledger, scheduler and loop; only the clock
+and the training are stand-ins."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dilnas.bench.world import World
+from dilnas.errors import RunError
+from dilnas.search.candidate import COMPLETE
+from dilnas.search.ledger import Ledger
+from dilnas.search.loop import Loop
+from dilnas.search.proposer import Proposer
+from dilnas.search.scheduler import rule_for
+from dilnas.search.settings import Settings
+from dilnas.search.unit import Finished, Outcome, Unit
+
+__all__ = ["SECONDS", "Trace", "simulate"]
+
+SECONDS = 100.0
+"""Simulated seconds of a full training."""
+
+ETA = 3.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """What a simulated search did.
+
+    Attributes:
+        codes: (N, A) of the candidates that reached full fidelity, in that order.
+        epochs: (N,) full trainings' worth of training that was spent when each did.
+        noisy: (N,) the scores that the search saw.
+        spent: full trainings' worth in all.
+        trained: candidates that were started.
+        seconds: simulated time at the end.
+    """
+
+    codes: Any
+    epochs: Any
+    noisy: Any
+    spent: float
+    trained: int
+    seconds: float
+
+
+def simulate(
+    world: World, sampler: str, trials: int, seed: int, *, workers: int = 1, storage: Any = None
+) -> Trace:
+    """Run one search of ``trials`` candidates in ``world``; equal arguments give an equal trace."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    settings = Settings.checked(
+        space=world.name, budgets=world.budgets, objectives=("accuracy", world.cost_name),
+        trials=trials, time_limit=None, seed=seed, data="none", proxy="none", sampler=sampler,
+        storage=None,
+    )  # fmt: skip
+    ledger = Ledger(
+        storage or optuna.storages.InMemoryStorage(), "world", world.domain.axes, world.cost_name
+    )
+    clock = _Clock()
+    rungs = len(world.shares)
+    loop = Loop(
+        settings, rule_for(trials, rungs, ETA, world.cost_name), ledger,
+        Proposer(world.domain, dict(world.budgets), world.cost_name, seed, sampler),
+        decode=None, reference={"error": 1.0, world.cost_name: float(np.exp(world.corner[1]))},
+        image_size=0, clock=clock, keep=lambda number, proposal: None,
+        directory=str, tell=None,
+    )  # fmt: skip
+    loop.workers = workers
+    return _run(world, loop, ledger, clock, workers)
+
+
+class _Clock:
+    """Simulated seconds since the start."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def _run(world: World, loop: Loop, ledger: Ledger, clock: _Clock, workers: int) -> Trace:
+    flying: list[tuple[float, int, Unit]] = []
+    done: list[tuple[int, float]] = []
+    spent, order, ended = 0.0, 0, False
+    while True:
+        while len(flying) < workers and not ended:
+            unit = loop.next_unit()
+            if isinstance(unit, Finished):
+                ended = True
+            elif unit is None:
+                break
+            else:
+                order += 1
+                lasts = SECONDS * _share(world, unit.rung)
+                heapq.heappush(flying, (clock.now + lasts, order, unit))
+        if not flying:
+            break
+        clock.now, _, unit = heapq.heappop(flying)
+        spent += _share(world, unit.rung)
+        code = ledger.candidates[unit.number].code
+        share = world.shares[unit.rung]
+        loop.on_outcome(
+            Outcome(
+                unit=unit, accuracy=world.score(code, unit.rung, unit.seed),
+                seconds=SECONDS * share, images=round(1000 * share),
+            )
+        )  # fmt: skip
+        if ledger.candidates[unit.number].state == COMPLETE:
+            done.append((unit.number, spent))
+    loop.end()
+    return _trace(ledger, done, spent, clock.now)
+
+
+def _share(world: World, rung: int) -> float:
+    """Of a full training that ``rung`` alone takes."""
+    return world.shares[rung] - (world.shares[rung - 1] if rung else 0.0)
+
+
+def _trace(ledger: Ledger, done: list[tuple[int, float]], spent: float, seconds: float) -> Trace:
+    found = ledger.candidates
+    if not done:
+        raise RunError("no simulated training reached the end")
+    return Trace(
+        codes=np.array([found[number].code for number, _ in done]),
+        epochs=np.array([epochs for _, epochs in done]),
+        noisy=np.array([found[number].accuracy for number, _ in done]),
+        spent=spent, trained=sum(bool(c.scores) for c in found), seconds=seconds,
+    )  # fmt: skip
