@@ -143,7 +143,7 @@ class Surrogate:
 
 def _distances(a: Array, b: Array) -> Array:
     square = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1)[None] - 2 * a @ b.T
-    return np.sqrt(np.maximum(square, 0.0))
+    return np.asarray(np.sqrt(np.maximum(square, 0.0)))
 
 
 class _Posterior:
