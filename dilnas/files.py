@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import tempfile
@@ -16,6 +17,19 @@ __all__ = ["MAX_TEXT_BYTES", "parse_yaml", "read_text", "write_atomic", "write_w
 
 MAX_TEXT_BYTES = 4 << 20
 """A configuration file larger than this is refused before it is parsed."""
+
+
+NO_SPACE = frozenset((errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG))
+"""Errors of a full disk, a used-up quota, a limit on the size of files."""
+
+
+def full_disk(error: BaseException | None) -> OSError | None:
+    """The error of a full disk that ``error`` is or stems from, if it does."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in NO_SPACE:
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def read_text(path: str | os.PathLike[str], *, kind: type[DilnasError] = InputError) -> str:

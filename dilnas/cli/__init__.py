@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -10,14 +9,12 @@ from types import TracebackType
 from typing import NoReturn
 
 from dilnas.errors import DilnasError
+from dilnas.files import full_disk
 
 __all__ = ["main"]
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT."""
-
-NO_SPACE = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
-"""Errors of a full disk: nobody's mistake in what was typed, and no bug."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -49,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             raise
         code = 0
     except OSError as error:
-        if debug or error.errno not in NO_SPACE:
+        if debug or not full_disk(error):  # nobody's mistake in what was typed, and no bug
             raise
         _mute()
         _say(f"error: cannot write {error.filename or 'the output'}: {error.strerror}")

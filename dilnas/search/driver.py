@@ -29,7 +29,7 @@ from dilnas.search.events import Event, Note, SearchResult
 from dilnas.search.executor import ray_session, run_units
 from dilnas.search.head import opened
 from dilnas.search.history import history
-from dilnas.search.ledger import Ledger, check_storage
+from dilnas.search.ledger import Ledger
 from dilnas.search.limits import Limits, finished
 from dilnas.search.lock import check_writable, run_lock
 from dilnas.search.loop import Loop
@@ -38,6 +38,7 @@ from dilnas.search.results import trial_rows, write_csv
 from dilnas.search.scheduler import rule_for
 from dilnas.search.settings import Settings, Workplace, default_directory
 from dilnas.search.spend import spend_table
+from dilnas.search.storage import check_storage
 from dilnas.search.unit import Evaluator
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def run_search(
         stack.enter_context(run_lock(run.path))
         _tidy(run)
         head = opened(run, settings, identity, report)
-        ledger = stack.enter_context(_ledger(run, head, space, settings))
+        ledger = stack.enter_context(_ledger(run, head, space, settings, tell))
         # Not before everything was found in order: an error is then one line and nothing else.
         tell(Note(_report_text(report), detail=report))
         clock = SearchClock(ledger)
@@ -281,11 +282,11 @@ def _interruptible(loop: Loop) -> Iterator[None]:
 
 @contextmanager
 def _ledger(
-    run: RunDirectory, head: dict[str, Any], space: SearchSpace, settings: Settings
+    run: RunDirectory, head: dict[str, Any], space: SearchSpace, settings: Settings, tell: Tell
 ) -> Iterator[Ledger]:
     url = settings.storage or f"sqlite:///{run.ledger_path.resolve()}"
     axes = [(axis.name, len(axis)) for axis in space.axes]
-    ledger = Ledger(url, head["study"], axes, settings.cost_name)
+    ledger = Ledger(url, head["study"], axes, settings.cost_name, say=lambda text: tell(Note(text)))
     try:
         yield ledger
     finally:

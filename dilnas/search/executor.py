@@ -20,7 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from dilnas.errors import DeviceError, InputError, RunError
+from dilnas.errors import DataError, DependencyError, DeviceError, InputError, RunError
 from dilnas.search.deaths import kept_error, last_line, why_dead
 from dilnas.search.unit import Evaluator, Finished, Outcome, Unit
 
@@ -43,6 +43,9 @@ QUIET = {
     "TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "100000",
 }
 
+
+NOT_ITS_FAULT = (DataError, DependencyError, DeviceError, RunError)
+"""What ends a training for reasons of the machine's, not of the candidate's: a full disk, say."""
 
 LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """Set to 0, Ray binds to the loopback interface on every system; read when Ray is imported."""
@@ -114,7 +117,8 @@ def run_units(
     loop and comes out here; what was being trained is then abandoned. ``scratch`` is Tune's folder,
     removed at the end.
 
-    Raises RunError when a worker cannot start: no candidate is to blame, the next would fail too.
+    Raises RunError when a worker cannot start, or a full disk or lost data ends a training: no
+    candidate is to blame, the next would fail too.
     """
     from ray import tune
 
@@ -167,6 +171,8 @@ def _trainable() -> Any:
                     unit["architecture"], unit["rung"],
                     directory=unit["directory"], seed=unit["seed"],
                 )  # fmt: skip
+            except NOT_ITS_FAULT as error:
+                return {"broken": str(error), "done": True}
             except Exception as error:  # noqa: BLE001 - whatever a candidate raises is its result
                 text = " ".join(str(error).split())[:300]
                 return {"error": f"{type(error).__name__}: {text}", "done": True}
@@ -212,6 +218,11 @@ def _searcher(
         ) -> None:
             unit = self.running.pop(trial_id, None)
             if unit is None:
+                return
+            if result and "broken" in result:
+                self.broken = RunError(
+                    f"the search cannot go on: {result['broken']}", where=f"trial {unit.number}"
+                )
                 return
             if error or not result or "error" not in result:
                 cause = self.causes.pop(trial_id, None)

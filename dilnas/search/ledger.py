@@ -18,13 +18,9 @@ from the checkpoint of its last rung.
 
 from __future__ import annotations
 
-import os
-import time
 import warnings
-from collections.abc import Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dilnas.errors import RunError
@@ -41,14 +37,13 @@ from dilnas.search.candidate import (
     RungScore,
     Session,
 )
+from dilnas.search.storage import Patience, open_storage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
-__all__ = ["Ledger", "check_storage", "distributions", "shown_url"]
+__all__ = ["Ledger", "distributions"]
 
 
 def distributions(axes: Sequence[tuple[str, int]]) -> dict[str, Any]:
@@ -68,6 +63,9 @@ class Ledger:
         name: name of the study in it; created if it is not there.
         axes: (name, number of values) of the space's axes, in order.
         cost_name: the cost that is minimised beside the accuracy, which is maximised.
+        say: told when the database is away and when it is back.
+
+    Every method may raise RunError: the database stayed away, or cannot be written.
     """
 
     def __init__(
@@ -76,6 +74,7 @@ class Ledger:
         name: str,
         axes: Sequence[tuple[str, int]],
         cost_name: str,
+        say: Callable[[str], None] = lambda text: None,
     ) -> None:
         import optuna
 
@@ -83,19 +82,26 @@ class Ledger:
         self._axes = tuple(axes)
         self._cost_name = cost_name
         self._distributions = distributions(axes)
-        with _storage_errors(storage if isinstance(storage, str) else type(storage).__name__):
-            self._study = optuna.create_study(
-                storage=_opened(storage) if isinstance(storage, str) else storage,
+        self._patient = Patience(
+            storage if isinstance(storage, str) else type(storage).__name__, say
+        )
+        opened = open_storage(storage, say) if isinstance(storage, str) else storage
+
+        def study() -> Any:
+            return optuna.create_study(
+                storage=opened,
                 study_name=name,
                 directions=["maximize", "minimize"],
                 load_if_exists=True,
                 sampler=optuna.samplers.RandomSampler(),
             )
-            with warnings.catch_warnings():
-                # Naming the objectives is marked experimental; dashboards show the names.
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                self._study.set_metric_names(["accuracy", cost_name])
-            trials = self._study.get_trials(deepcopy=False)
+
+        self._study = self._patient(study)
+        with warnings.catch_warnings():
+            # Naming the objectives is marked experimental; dashboards show the names.
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self._patient(lambda: self._study.set_metric_names(["accuracy", cost_name]))
+        trials = self._trials()
         self._storage: Any = self._study._storage
         self._ids = [trial._trial_id for trial in trials]
         self._candidates = [self._read(trial) for trial in trials]
@@ -115,7 +121,7 @@ class Ledger:
 
     def notes(self) -> dict[str, Any]:
         """What ``note`` has kept with the study."""
-        return dict(self._study.user_attrs)
+        return self._patient(lambda: dict(self._study.user_attrs))
 
     @property
     def sessions(self) -> list[Session]:
@@ -126,6 +132,10 @@ class Ledger:
     def ended_at(self) -> int:
         """Candidates that were there when the search last came to its end; 0 if it never did."""
         return int((self.notes().get("finished") or {}).get("candidates", 0))
+
+    def _trials(self) -> list[FrozenTrial]:
+        found: list[FrozenTrial] = self._patient(lambda: self._study.get_trials(deepcopy=False))
+        return found
 
     def _read(self, trial: FrozenTrial) -> Candidate:
         from optuna.trial import TrialState
@@ -203,7 +213,7 @@ class Ledger:
             distributions=self._distributions,
             user_attrs=attrs,
         )
-        self._ids.append(self._storage.create_new_trial(self._study._study_id, template))
+        self._ids.append(self._new_trial(template))
         candidate = Candidate(
             number=self.next_number, code=tuple(values), key=key, layout=layout, origin=origin,
             figures=figures, target=target, state=REJECTED if rejected else RUNNING,
@@ -255,15 +265,38 @@ class Ledger:
 
     def note(self, name: str, value: Any) -> None:
         """Keep a JSON-able fact with the study."""
-        self._study.set_user_attr(name, value)
+        self._patient(lambda: self._study.set_user_attr(name, value))
+
+    def _new_trial(self, template: FrozenTrial) -> int:
+        """Id of a new trial. One that a lost connection left behind is taken, not made twice."""
+        number = self.next_number
+
+        def made() -> int:
+            return int(self._storage.create_new_trial(self._study._study_id, template))
+
+        def found() -> int:
+            there = self._study.get_trials(deepcopy=False)[number:]
+            return int(there[0]._trial_id) if there else made()
+
+        new = self._patient(made, again=found)
+        if self._storage.get_trial_number_from_id(new) != number:
+            raise RunError("another process writes to this ledger", where=f"trial {number}")
+        return new
 
     def _attribute(self, number: int, name: str, value: Any) -> None:
-        self._storage.set_trial_user_attr(self._ids[number], name, value)
+        self._patient(lambda: self._storage.set_trial_user_attr(self._ids[number], name, value))
 
     def _tell(self, number: int, state: str, values: Sequence[float] | None) -> None:
         from optuna.trial import TrialState
 
-        self._storage.set_trial_state_values(self._ids[number], TrialState[state], values)
+        def tell() -> None:
+            self._storage.set_trial_state_values(self._ids[number], TrialState[state], values)
+
+        def unless_told() -> None:
+            if self._study.get_trials(deepcopy=False)[number].state.name != state:
+                tell()
+
+        self._patient(tell, again=unless_told)
 
     def _update(self, number: int, **changes: Any) -> Candidate:
         self._candidates[number] = replace(self._candidates[number], **changes)
@@ -272,77 +305,3 @@ class Ledger:
     def close(self) -> None:
         """Give the database connections back."""
         self._storage.remove_session()
-
-
-CONNECT_SECONDS = 10
-"""How long a database server may take to answer."""
-
-
-def _opened(url: str, tries: int = 5) -> Any:
-    """Optuna's storage at ``url``; waits for another process that creates its tables just now."""
-    import optuna
-    from sqlalchemy.exc import SQLAlchemyError
-
-    for left in reversed(range(tries)):
-        try:
-            return optuna.storages.RDBStorage(url)
-        except SQLAlchemyError as error:
-            if not left or "already exists" not in str(error):
-                raise
-        time.sleep(0.5)
-    raise AssertionError("unreachable")
-
-
-def shown_url(url: str) -> str:
-    """``url`` without its password, for run.json and for messages."""
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except (SQLAlchemyError, ValueError):
-        return "--storage"
-
-
-def check_storage(url: str) -> None:
-    """Raise RunError unless the database at ``url`` answers. Writes nothing."""
-    from sqlalchemy import create_engine, inspect
-    from sqlalchemy.engine import make_url
-
-    with _storage_errors(url):
-        parsed = make_url(url)
-        server = parsed.get_backend_name() in ("postgresql", "mysql", "mariadb")
-        if parsed.get_backend_name() == "sqlite":
-            _check_sqlite(parsed.database or "")
-        options = {"connect_timeout": CONNECT_SECONDS} if server else {}
-        engine = create_engine(url, connect_args=options)
-        try:
-            inspect(engine).get_table_names()
-        finally:
-            engine.dispose()
-
-
-def _check_sqlite(database: str) -> None:
-    """A file that is or can be there; SQLAlchemy would make an empty one while looking."""
-    folder = Path(database).parent
-    if database in ("", ":memory:"):
-        raise RuntimeError("a ledger in memory would be lost; name a file")
-    if not folder.is_dir():
-        raise RuntimeError(f"{folder} is no folder")
-    if not Path(database).exists() and not os.access(folder, os.W_OK):
-        raise RuntimeError(f"{folder} cannot be written")
-
-
-@contextmanager
-def _storage_errors(url: str) -> Iterator[None]:
-    """Turn what SQLAlchemy and Optuna say about a storage into RunError."""
-    from optuna.exceptions import OptunaError
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        yield
-    except (SQLAlchemyError, OptunaError, ImportError, RuntimeError, ValueError) as error:
-        text = str(error).split("\n")[0].replace(url, shown_url(url))
-        raise RunError(
-            f"the ledger's storage cannot be used: {text}", where=shown_url(url)
-        ) from error

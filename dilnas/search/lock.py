@@ -7,7 +7,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dilnas.errors import RunError
@@ -53,8 +53,9 @@ def run_lock(directory: Path) -> Iterator[None]:
                 f"another search is running here ({_holder(handle)})", where=str(directory)
             ) from error
         me = json.dumps({"pid": os.getpid(), "host": socket.gethostname()})
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, me.encode(), 0)
+        with suppress(OSError):  # a full disk: the lock holds without a name in it
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, me.encode(), 0)
         yield
     finally:
         os.close(handle)

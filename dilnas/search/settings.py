@@ -15,7 +15,7 @@ from typing import Any
 
 from dilnas.errors import DeviceError, InputError
 from dilnas.search.candidate import COST_NAMES
-from dilnas.search.ledger import shown_url
+from dilnas.search.storage import shown_url
 
 __all__ = ["SAMPLERS", "Settings", "Workplace", "default_directory"]
 

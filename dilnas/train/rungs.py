@@ -18,7 +18,7 @@ import torch
 from dilnas.arch import Architecture
 from dilnas.data import DataSplits
 from dilnas.errors import CheckpointError, InputError, RunError
-from dilnas.files import write_atomic, write_with
+from dilnas.files import full_disk, write_atomic, write_with
 from dilnas.model import build_model
 from dilnas.train.batches import Normalise, derived_seed
 from dilnas.train.proxy import Proxy, proxy_architecture, training_share
@@ -216,7 +216,13 @@ def _write(
         "trainer": trainer.state_dict(),
     }
     with write_with(directory / CHECKPOINT, kind=RunError) as temporary:
-        torch.save(state, temporary)
+        try:
+            with temporary.open("wb") as file:  # so that Python sees why writing fails
+                torch.save(state, file)
+        except RuntimeError as error:  # torch, about a zip file that is not as long as it should be
+            if (full := full_disk(error)) is None:
+                raise
+            raise OSError(full.errno, full.strerror) from error
     curve = [
         {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
         for row in rows

@@ -16,6 +16,8 @@ from ray import cloudpickle
 
 from dilnas.arch import Architecture
 from dilnas.cost import cost
+from dilnas.errors import RunError
+from dilnas.files import write_atomic
 from dilnas.search.evaluator import Description
 
 
@@ -24,6 +26,8 @@ class World:
     log: str
     rungs: int = 3
     pause: float = 0.02
+    ballast: int = 0
+    """Bytes of the checkpoint, besides what it says."""
     fails: str = ""
     """How candidates 1 and 2 fail: "raise", "nan", "exit"; "start": no worker begins; or not."""
 
@@ -43,9 +47,8 @@ class World:
             with Path(self.log).open("a") as log:
                 log.write(f"{number} {len(done)}\n")
             done.append(self._score(network, len(done)))
-            temporary = path.with_suffix(".new")
-            temporary.write_text(json.dumps(done))
-            temporary.replace(path)
+            text = json.dumps(done) + " " * self.ballast
+            write_atomic(path, text, kind=RunError)
         return done[rung]
 
     def _score(self, network, rung):
