@@ -4,7 +4,9 @@
     runs/NAME/study.db                     the ledger (Optuna), unless another storage was given
     runs/NAME/trials/N/architecture.yaml   candidate N, from the moment it was proposed
     runs/NAME/trials/N/…                   its checkpoint and curve
+    runs/NAME/trials/N/seed-S/…            the same of its re-training with seed S
     runs/NAME/front.csv, trials.csv        the result, for people and pandas
+    runs/NAME/audit.json                   how well the cheap scores rank candidates
     runs/NAME/spend.csv, history.csv       what it took; how the front grew
     runs/NAME/report.html                  the picture
 
@@ -73,6 +75,11 @@ class RunDirectory:
         return self.path / "history.csv"
 
     @property
+    def audit_json_path(self) -> Path:
+        """Rank correlations of the scores that a search goes by."""
+        return self.path / "audit.json"
+
+    @property
     def report_html(self) -> Path:
         """Plot of the front."""
         return self.path / "report.html"
@@ -85,6 +92,10 @@ class RunDirectory:
     def trial_directory(self, number: int) -> Path:
         """Folder of candidate ``number``."""
         return self.path / "trials" / str(number)
+
+    def final_directory(self, number: int, seed: int) -> Path:
+        """Folder of the re-training of candidate ``number`` with ``seed``."""
+        return self.trial_directory(number) / f"seed-{seed}"
 
     def architecture_path(self, number: int) -> Path:
         """Architecture file of candidate ``number``."""
@@ -175,7 +186,8 @@ def _read_csv(path: Path) -> list[dict[str, Any]]:
 
 TEXT_COLUMNS = frozenset(
     ("state", "reason", "layout", "dims", "depths", "dilations", "windows", "key", "origin",
-     "reference", "architecture_file", "rung_scores")
+     "reference", "architecture_file", "rung_scores", "final_scores",
+     "final_failed", "membership", "selected_by")
 )  # fmt: skip
 """Columns that stay text, also where it looks like a number (a key such as 12e4567890123456)."""
 

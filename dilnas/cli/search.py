@@ -16,6 +16,15 @@ __all__ = ["search"]
 
 INTERRUPTED = 130
 
+NOISE_NOTE = (
+    "final: mean ± standard deviation of trainings with other seeds, test: the same networks; "
+    "noise: = #N, no better than the cheaper #N as far as can be told"
+)
+ONE_SEED_NOTE = (
+    "one training each: the scatter between seeds is not known; noise: = #N, no better than the "
+    "cheaper #N beyond the validation split's binomial error"
+)
+
 
 def search(
     *,
@@ -43,6 +52,13 @@ def search(
     gpu_hours: Annotated[
         float | None,
         typer.Option(help="No new training after this: hours of all workers' GPUs together."),
+    ] = None,
+    final_seeds: Annotated[
+        int | None,
+        typer.Option(
+            help="Seeds to re-train the front with at the end (default: 3; quick 2, smoke 1).",
+            show_default=False,
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the proposals and of training.")] = 0,
     data: Annotated[
@@ -90,7 +106,8 @@ def search(
         result = run(
             space, budget_gflops=budget_gflops, budget_mparams=budget_mparams,
             budget_mb=budget_mb, objectives=tuple(objectives.split(",")), trials=trials,
-            time_limit=_seconds(time_limit), gpu_hours=gpu_hours, seed=seed, data=data,
+            time_limit=_seconds(time_limit), gpu_hours=gpu_hours, final_seeds=final_seeds,
+            seed=seed, data=data,
             proxy=proxy, sampler=sampler, workers=workers, gpus_per_trial=gpus_per_trial,
             address=address, storage=storage, out=out, on_event=screen.show,
         )  # fmt: skip
@@ -130,14 +147,16 @@ def _print_end(console: Console, result: SearchResult) -> None:
 
     from dilnas.cli.search_accounts import growth, spend_table
     from dilnas.cli.search_screen import fitting
-    from dilnas.report import front_table
+    from dilnas.report import audit_notes, audit_table, front_table
 
     rows = [{k: None if v == "" else v for k, v in row.items()} for row in result.front]
+    again = any(row.get("final_accuracy") is not None for row in rows)
     states = [row["state"] for row in result.trials]
     trained = sum(state != "rejected" for state in states)
     found = sum(row.get("trial") is not None for row in rows)
     if rows:
         console.print(front_table(fitting(rows, console.width)))
+        console.print(Text(NOISE_NOTE if again else ONE_SEED_NOTE, style="dim"))
     console.print(
         Text(
             f"{trained} candidates trained, {states.count('complete')} to the end, "
@@ -148,7 +167,12 @@ def _print_end(console: Console, result: SearchResult) -> None:
     if result.history:
         console.print(Text(growth(result.history)))
     console.print(spend_table(result.spend, result.seconds))
-    files = "front.csv, trials.csv, spend.csv" + (", report.html" if found else "")
+    if result.audit.get("lines"):
+        console.print(audit_table(result.audit))
+        for note in audit_notes(result.audit):
+            console.print(Text(note, style="dim"))
+    files = "front.csv, trials.csv, spend.csv, audit.json"
+    files += ", report.html" if found else ""
     console.print(Text(f"{result.path}: {files}"), soft_wrap=True)
     if found and not result.interrupted:
         console.print(
@@ -177,6 +201,7 @@ def _document(result: SearchResult) -> dict[str, Any]:
         "seconds": result.seconds,
         "spend": result.spend,
         "history": result.history,
+        "audit": result.audit,
         "front": [{k: None if v == "" else v for k, v in row.items()} for row in result.front],
         "trials": [{k: None if v == "" else v for k, v in row.items()} for row in result.trials],
     }

@@ -19,7 +19,10 @@ SUMMARY_EVERY = 8
 """Plain lines between two that say everything."""
 
 WIDE = 110
-"""Columns from which a table of the front has room for dims, dilations and windows."""
+"""Columns from which the live table has room for dims and dilations."""
+
+WHOLE = 136
+"""Columns from which the final table has room for them, windows and memory."""
 
 FRONT_ROWS = 12
 """Rows of the front that the live table shows at most."""
@@ -77,7 +80,7 @@ class Screen:
 
 def fitting(rows: Iterable[Mapping[str, Any]], width: int) -> list[dict[str, Any]]:
     """Rows of the front without the columns that a console of ``width`` has no room for."""
-    wordy = () if width >= WIDE else ("dims", "dilations", "windows", "memory_mb")
+    wordy = () if width >= WHOLE else ("dims", "dilations", "windows", "memory_mb")
     return [{k: v for k, v in row.items() if k not in wordy} for row in rows]
 
 
@@ -90,6 +93,8 @@ def _note_lines(note: Any) -> list[str]:
 
 def _unit_text(unit: UnitDone) -> str:
     place = f"trial {unit.number:>3}  rung {unit.rung + 1}/{unit.rungs}"
+    if unit.seed is not None:
+        place = f"trial {unit.number:>3}  seed {unit.seed:<3}"
     if unit.reason:
         return f"{place}  failed: {unit.reason}"
     cost = f"{unit.gflops:7.3f} GFLOPs {unit.mparams:7.2f} MParams"
@@ -98,6 +103,8 @@ def _unit_text(unit: UnitDone) -> str:
 
 def _place(p: Progress) -> str:
     """Where the search stands, in a few words: "12/24, ETA 1:40"."""
+    if p.final_units:
+        return f"re-trained {p.final_done}/{p.final_units}, ETA {_eta(p)}"
     of = f"/{p.trials}" if p.trials else ""
     return f"{p.started}{of}, ETA {_eta(p)}"
 
@@ -130,6 +137,8 @@ def _facts(p: Progress, width: int) -> Table:
         ("ETA", _eta(p)), ("front", f"{sum(1 for _ in p.front)}"),
         ("hypervolume", f"{p.hypervolume:.4f}"),
     ]  # fmt: skip
+    if p.final_units:
+        facts.insert(1, ("re-trained", f"{p.final_done}/{p.final_units}"))
     if p.pruned:
         facts.insert(4, ("stopped", f"{p.pruned}"))
     each = max(1, min(6, width // 20))

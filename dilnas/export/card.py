@@ -146,9 +146,15 @@ def _accuracy(source: Source, trained: Trained) -> str:
     row = source.pick.row if source.pick else {}
     text = f"validation {trained.results[-1].val_accuracy:.2%}"
     test = row.get("test_accuracy")
-    if isinstance(test, int | float):
-        return f"{text}, test {test:.2%}"
-    return f"{text}; not evaluated on the test split"
+    tested = isinstance(test, int | float)
+    text += f", test {test:.2%}" if tested else "; not evaluated on the test split"
+    mean, seeds = row.get("final_accuracy"), row.get("final_seeds")
+    if not isinstance(mean, int | float):
+        return text
+    std, test = row.get("final_std"), row.get("final_test_accuracy")
+    scatter = f" (standard deviation {std:.2%})" if isinstance(std, int | float) else ""
+    again = f", test {test:.2%}" if isinstance(test, int | float) else ""
+    return f"{text}. Trained again with {seeds} other seeds: validation {mean:.2%}{scatter}{again}"
 
 
 def _noise(source: Source, trained: Trained) -> list[str]:
@@ -158,9 +164,12 @@ def _noise(source: Source, trained: Trained) -> list[str]:
         return []
     share = trained.results[-1].val_accuracy
     error = math.sqrt(share * (1 - share) / images)
+    row = source.pick.row if source.pick else {}
+    known = isinstance(row.get("final_std"), int | float)
+    seeds = "" if known else ": one seed was trained"
     return [
         f"One standard error is {error * 100:.1f} points ({images:,} images), without the scatter"
-        " between training seeds: one seed was trained."
+        f" between training seeds{seeds}."
     ]
 
 

@@ -111,13 +111,28 @@ def pick_trial(run: RunDirectory, pick: str) -> Pick:
             "the run has no finished trial to pick from",
             where=str(run.front_csv), expected="a search that trained a candidate, or --pick N",
         )  # fmt: skip
+    rows, accuracy, by = _scored_alike(rows)
     costs = [float(row[column]) for row in rows]
-    accuracies = [float(row["val_accuracy"]) for row in rows]
+    accuracies = [float(row[accuracy]) for row in rows]
     if pick == "best":
         row = rows[best(costs, accuracies)]
-        return Pick(row["trial"], row, "the most accurate of the front")
+        return Pick(row["trial"], row, f"the most accurate of the front by {by}")
     row = rows[knee(costs, accuracies)]
-    return Pick(row["trial"], row, f"the knee of the front (log {column} against error)")
+    reason = f"the knee of the front (log {column} against error) by {by}"
+    return Pick(row["trial"], row, reason)
+
+
+def _scored_alike(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], str, str]:
+    """Rows that can be compared, the column to compare them by, and its name for people.
+
+    The means of the re-trainings, once every row has one or has failed at it; those that failed
+    are then left out. Else the search's own scores.
+    """
+    final = [row for row in rows if _is_figure(row.get("final_accuracy"))]
+    failed = [row for row in rows if row not in final and row.get("final_failed")]
+    if final and len(final) + len(failed) == len(rows):
+        return final, "final_accuracy", "the means of its re-trainings"
+    return rows, "val_accuracy", "the search's scores"
 
 
 def _front_rows(run: RunDirectory) -> list[dict[str, Any]]:

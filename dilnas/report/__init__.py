@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from dilnas.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from dilnas.report.audit import audit_notes, audit_table
     from dilnas.report.breakdown import breakdown_view
     from dilnas.report.comparison import comparison_view
     from dilnas.report.counters import counters_view
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from dilnas.report.tables import operator_table, profile_view, stage_table
 
 __all__ = [
+    "audit_notes",
+    "audit_table",
     "breakdown_view",
     "comparison_json",
     "comparison_view",
@@ -46,6 +49,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "audit_notes": "audit",
+    "audit_table": "audit",
     "breakdown_view": "breakdown",
     "comparison_json": "document",
     "comparison_view": "comparison",

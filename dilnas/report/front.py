@@ -23,7 +23,8 @@ __all__ = ["front_table", "write_front_html"]
 _COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("trial", "trial", ""),
     ("val_accuracy", "val %", ".2%"),
-    ("test_accuracy", "test %", ".2%"),
+    ("final", "final %", ">"),
+    ("test", "test %", ".2%"),
     ("gflops", "GFLOPs", ".3f"),
     ("mparams", "params M", ".3f"),
     ("memory_mb", "MB", ".1f"),
@@ -31,18 +32,42 @@ _COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("dims", "dims", ""),
     ("dilations", "dilations", ""),
     ("windows", "windows", ""),
+    ("noise", "noise", ""),
     ("reference", "paper", ""),
 )
-"""Column of front.csv, its title and how its numbers are shown."""
+"""Column, its title and how its numbers are shown (">": a text on the right). ``final``, ``test``
+and ``noise`` are made of several columns of front.csv, the others are its own."""
+
+_NOISE = {"clear": "clear", "tie": "= #{}", "beaten": "< #{}"}
+"""How a membership is shown; {}: the cheaper member that it is compared with."""
 
 
 def _shown(value: Any, form: str) -> str:
     if value is None:
         return "–"
-    plain = number(value) if form else None
+    plain = number(value) if form.startswith(".") else None
     if plain is None:
         return str(value)
     return f"{plain:{form}}".removesuffix("%")
+
+
+def _with_noise(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with what is shown of its re-trainings: mean and spread, test accuracy, ties."""
+    mean, std, tested = (
+        number(row.get(name)) for name in ("final_accuracy", "final_std", "final_test_accuracy")
+    )
+    final = None if mean is None else f"{100 * mean:.2f}"
+    if final and std is not None:
+        final += f" ±{100 * std:.2f}"
+    if final is None and row.get("final_failed"):
+        final = "failed"
+    noise = _NOISE.get(str(row.get("membership")))
+    return {
+        **row,
+        "final": final,
+        "test": row.get("test_accuracy") if tested is None else tested,
+        "noise": noise and noise.format(row.get("rival")),
+    }
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
@@ -52,7 +77,7 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
 
 def front_table(rows: Iterable[Mapping[str, Any]]) -> Table:
     """The rows of front.csv as a table; reference rows (no ``trial``) are dim."""
-    rows = list(rows)
+    rows = [_with_noise(row) for row in rows]
     columns = _columns(rows)
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for _, title, form in columns:
@@ -86,6 +111,7 @@ def write_front_html(run: RunDirectory) -> Path:
 
 
 def _html_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    rows = [_with_noise(row) for row in rows]
     columns = _columns(rows)
     return html_table(
         [title for _, title, _ in columns],
@@ -111,6 +137,10 @@ windows of the stages that have D blocks. MB: weights and live activations of on
 GFLOPs as in the paper and fvcore: one multiply-add counts 1. Accuracies are those of small, short
 proxy trainings: they rank the candidates of this search and say nothing of full training. Those of
 trials that were stopped early come from fewer images and compare only with one another. The front
-was chosen on the validation split: believe the test column more.</p>
+was chosen on the validation split by one training each, so its accuracies there are partly luck.
+final: mean ± standard deviation of trainings with other seeds (the bars in the picture); test: of
+the same on the test split, or of the search's own network where none were made. noise: clear,
+better than every cheaper member by more than the noise; = #N, no better than the cheaper #N as far
+as can be told; &lt; #N, worse than it.</p>
 <p class="dim">Take one: <code>dilnas export RUN --pick knee</code>, <code>best</code> or a trial
 number.</p>"""

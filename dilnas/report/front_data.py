@@ -45,6 +45,9 @@ class Point:
         for name, unit, scale in (
             ("val_accuracy", " % validation", 100),
             ("test_accuracy", " % test", 100),
+            ("final_accuracy", " % validation, mean of other seeds", 100),
+            ("final_std", " points standard deviation of those", 100),
+            ("final_test_accuracy", " % test, mean of other seeds", 100),
             ("gflops", " GFLOPs", 1),
             ("mparams", " M parameters", 1),
             ("memory_mb", " MB", 1),
@@ -54,10 +57,16 @@ class Point:
                 lines.append(f"{value * scale:.4g}{unit}")
         shown = (
             "layout", "dims", "depths", "dilations", "windows", "origin", "state", "reason",
-            "images",
+            "images", "final_seeds", "final_failed", "membership",
         )  # fmt: skip
         lines += [f"{name}: {self.row[name]}" for name in shown if self.row.get(name) is not None]
         return lines
+
+    @property
+    def final(self) -> tuple[float, float] | None:
+        """Mean of its re-trainings and their standard deviation (0 for one), 0..1."""
+        mean = number(self.row.get("final_accuracy"))
+        return None if mean is None else (mean, number(self.row.get("final_std")) or 0.0)
 
     @property
     def short(self) -> str:
@@ -137,6 +146,11 @@ class FrontPicture:
         searched = (*self.front, *self.others, *self.stopped, *self.failed)
         return max(*(p.x for p in searched), self.budget or 0.0)
 
+    @property
+    def retrained(self) -> tuple[Point, ...]:
+        """Points with re-trainings: members of the front and references."""
+        return tuple(p for p in (*self.front, *self.drawn) if p.final is not None)
+
     def highest_cost(self) -> float:
         """Right end of what is drawn, in the axis's unit."""
         return max(self._reach, *(p.x for p in self.drawn), 0.0)
@@ -171,6 +185,8 @@ class FrontPicture:
         corners: list[tuple[float, float]] = []
         for point in self.front:
             assert point.accuracy is not None
+            if corners and point.accuracy <= corners[-1][1]:
+                continue  # not on the search's own front: re-training has put it here
             if corners:
                 corners.append((point.x, corners[-1][1]))
             corners.append((point.x, point.accuracy))

@@ -14,6 +14,9 @@ BLUE, ORANGE, GREY = "#2a8bd0", "#d55e00", "#888888"
 """After Okabe and Ito, told apart by every kind of colour vision, on white and on near-black.
 Each group has a shape of its own too."""
 
+INK = "#7a5195"
+"""Of re-trainings; a bar and not a mark, so that its shape tells it apart."""
+
 GRID = "rgba(128,128,128,0.25)"
 CLEAR = "rgba(0,0,0,0)"
 
@@ -41,9 +44,22 @@ def front_figure(picture: FrontPicture) -> Any:
                 "color": color, "symbol": symbol, "size": size,
                 "line": {"width": 1.5, "color": color},
             })  # fmt: skip
+    _add_retrained(figure, picture)
     _add_lines(figure, picture)
     _lay_out(figure, picture)
     return figure
+
+
+def _add_retrained(figure: Any, picture: FrontPicture) -> None:
+    """Mean of each point's re-trainings, with their standard deviation as a bar."""
+    known = [(p.x, *p.final) for p in picture.retrained if p.final is not None]
+    if known:
+        figure.add_scatter(
+            x=[x for x, _, _ in known], y=[100 * mean for _, mean, _ in known], mode="markers",
+            name="re-trained, mean and sd", hoverinfo="skip",
+            error_y={"type": "data", "array": [100 * std for _, _, std in known], "width": 4},
+            marker={"color": INK, "symbol": "line-ew-open", "size": 12, "line": {"width": 2}},
+        )  # fmt: skip
 
 
 def _at_the_bottom(picture: FrontPicture) -> list[Point]:

@@ -29,11 +29,12 @@ STYLE = """
   .budget { stroke: #888; stroke-dasharray: 7 4 } text.name.front { fill: #0072b2 }
   .line { stroke: #0072b2; stroke-width: 2; fill: none }
   .reference { stroke: #d55e00; stroke-dasharray: 4 3 } .known { fill: #d55e00 }
-  text.name { fill: #b04a00 }
+  text.name { fill: #b04a00 } .again { stroke: #7a5195; stroke-width: 2; fill: none }
   @media (prefers-color-scheme: dark) {
     .page { fill: #16181c } text { fill: #ddd } .line { stroke: #56b4e9 }
     .front, text.name.front { fill: #56b4e9 }
-    .reference { stroke: #e69f00 } .known { fill: #e69f00 } text.name { fill: #e69f00 }
+    .again { stroke: #c9a6e0 } .reference { stroke: #e69f00 } .known { fill: #e69f00 }
+    text.name { fill: #e69f00 }
   }
 """
 
@@ -77,6 +78,7 @@ def front_svg(picture: FrontPicture) -> str:
     """The picture as an SVG document."""
     scored = (*picture.front, *picture.others, *picture.stopped, *picture.drawn)
     ys = [100 * p.accuracy for p in scored if p.accuracy is not None]
+    ys += [100 * y for p in picture.retrained for y in _ends(p)]
     lowest = min(0.0, *(p.x for p in picture.front))
     x_ticks, y_ticks = ticks(lowest, picture.highest_cost()), ticks(min(ys), max(ys))
     x = _Scale(x_ticks[0], x_ticks[-1], LEFT, WIDTH - RIGHT)
@@ -97,6 +99,7 @@ def front_svg(picture: FrontPicture) -> str:
         *(_cross(p, x(p.x)) for p in picture.failed),
         _staircase(picture, x, y),
         *(_circle(p, x, y, "front", 5) for p in picture.front),
+        *(_again(p, x, y) for p in picture.retrained),
         *(_front_name(p, x, y) for p in picture.front),
         *_legend(picture),
         "</svg>",
@@ -166,6 +169,22 @@ def _references(points: Sequence[Point], x: _Scale, y: _Scale) -> list[str]:
     return parts
 
 
+def _ends(point: Point) -> tuple[float, float]:
+    """Mean of a point's re-trainings less and plus their standard deviation."""
+    assert point.final is not None
+    mean, std = point.final
+    return mean - std, mean + std
+
+
+def _again(point: Point, x: _Scale, y: _Scale) -> str:
+    """A bar from the mean less to the mean plus the standard deviation, a dash at the mean."""
+    assert point.final is not None
+    at, (low, high) = x(point.x), _ends(point)
+    middle = y(100 * point.final[0])
+    path = f"M{at:.1f} {y(100 * low):.1f}V{y(100 * high):.1f}M{at - 7:.1f} {middle:.1f}h14"
+    return f'<path class="again" d="{path}"/>'
+
+
 def _name(point: Point, x: float, y: float) -> str:
     """The name beside a point, on the side where there is room."""
     side = 'dx="-8" text-anchor="end"' if x > WIDTH * 0.8 else 'dx="8"'
@@ -206,6 +225,7 @@ def _legend(picture: FrontPicture) -> list[str]:
         ('<circle class="trial" cx="{x}" cy="20" r="3"/>', "trained", len(picture.others)),
         ('<circle class="stopped" cx="{x}" cy="20" r="3"/>', "stopped early", len(picture.stopped)),
         ('<path class="failed" d="M{x} 20m-4 -4l8 8m0 -8l-8 8"/>', "failed", len(picture.failed)),
+        ('<path class="again" d="M{x} 14v12m-7 -6h14"/>', "re-trained", len(picture.retrained)),
     ]
     shown = [(mark, f"{name} ({count})") for mark, name, count in entries if count]
     at = WIDTH - RIGHT - sum(24 + 6 * len(text) for _, text in shown)

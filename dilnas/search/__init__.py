@@ -22,6 +22,7 @@ def search(
     trials: int | None = None,
     time_limit: float | None = None,
     gpu_hours: float | None = None,
+    final_seeds: int | None = None,
     seed: int = 0,
     data: str = "embedded",
     proxy: str = "quick",
@@ -47,6 +48,8 @@ def search(
         trials: candidates to train; 24, or without end under another limit.
         time_limit: seconds, of all calls together, after which no new training begins.
         gpu_hours: hours of GPUs, of all trainings and calls together, after which none begins.
+        final_seeds: seeds, none of them the search's, with which the front is trained again at the
+            end; None: 2 for the proxy quick, 1 for smoke, else 3; 0: no re-training.
         seed: of proposals and training.
         data: what ``dilnas.data.load_data`` takes.
         proxy: name of the training setting, ``dilnas.train.PROXIES``.
@@ -73,6 +76,7 @@ def search(
         trials=trials,
         time_limit=time_limit,
         gpu_hours=gpu_hours,
+        final_seeds=final_seeds,
         seed=seed,
         data=data,
         proxy=proxy,

@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from dilnas.search.finals import final_times
+
 if TYPE_CHECKING:
     from dilnas.search.ledger import Ledger
 
@@ -34,6 +36,7 @@ def elapsed(ledger: Ledger) -> float:
         times += [attempt.at for attempt in candidate.attempts]
         times += [score.at for score in candidate.scores if score.at is not None]
         times += [candidate.failed_at] if candidate.failed_at is not None else []
+    times += final_times(ledger.notes())
     return max(times)
 
 

@@ -21,11 +21,11 @@ from dilnas.errors import RunError
 from dilnas.files import remove_leftovers, write_atomic
 from dilnas.runs import RunDirectory
 from dilnas.search.accounts import write_accounts
-from dilnas.search.candidate import COMPLETE, REJECTED, front
+from dilnas.search.candidate import COMPLETE, REJECTED
 from dilnas.search.clock import SearchClock
 from dilnas.search.domain import SpaceDomain
 from dilnas.search.evaluator import Description
-from dilnas.search.events import Event, Note, SearchResult
+from dilnas.search.events import Event, Note, Progress, SearchResult
 from dilnas.search.executor import ray_session, run_units
 from dilnas.search.head import opened
 from dilnas.search.history import history
@@ -34,12 +34,13 @@ from dilnas.search.limits import Limits, finished
 from dilnas.search.lock import check_writable, run_lock
 from dilnas.search.loop import Loop
 from dilnas.search.proposer import Proposal, Proposer
-from dilnas.search.results import trial_rows, write_csv
+from dilnas.search.reporter import Reporter
+from dilnas.search.retraining import Retraining, reported
 from dilnas.search.scheduler import rule_for
 from dilnas.search.settings import Settings, Workplace, default_directory
-from dilnas.search.spend import spend_table
+from dilnas.search.spend import final_work, spend_table
 from dilnas.search.storage import check_storage
-from dilnas.search.unit import Evaluator
+from dilnas.search.unit import Evaluator, Finished, Outcome, Unit
 
 if TYPE_CHECKING:
     from dilnas.space import SearchSpace
@@ -78,7 +79,8 @@ def run_search(
         clock = SearchClock(ledger)
         limits = Limits(settings, ledger, clock)
         ray = _Ray(stack, workplace)
-        if not (finished(ledger, settings, limits) or limits.over()):
+        done = finished(ledger, settings, limits) and reported(ledger.notes(), settings)
+        if not (done or limits.over()):
             ray.start()
         return _Search(
             settings=settings, described=described, run=run, space=space, ledger=ledger,
@@ -152,7 +154,6 @@ class _Search:
         self._limits = limits
         self._reference = head["reference_point"]
         self._tell = tell
-        self._cost_name = settings.cost_name
         planned = settings.trials or max(24, ledger.next_number)
         self._rule = rule_for(
             planned, described.rungs, described.eta, settings.cost_name, first=ledger.ended_at
@@ -165,8 +166,20 @@ class _Search:
             settings, self._rule, ledger, proposer,
             decode=space.decode, reference=self._reference,
             image_size=space.image_size, clock=clock, keep=self._keep,
-            directory=lambda number: str(run.trial_directory(number).resolve()), tell=tell,
+            directory=lambda number: str(run.trial_directory(number).resolve()), tell=self._say,
         )  # fmt: skip
+        self._retraining = Retraining(
+            settings, ledger, limits, rungs=described.rungs, eta=described.eta,
+            val_images=described.val_images, architecture=self._loop.architecture,
+            directory=lambda number, seed: str(run.final_directory(number, seed).resolve()),
+            clock=clock, tell=self._say, progress=self._loop.progress,
+        )  # fmt: skip
+        self._reporter = Reporter(
+            run, ledger, cost_name=settings.cost_name, rungs=described.rungs,
+            image_size=space.image_size, architecture=self._loop.architecture,
+            held_out=lambda: self._retraining.held_out,
+        )  # fmt: skip
+        self._searched = finished(ledger, settings, limits)
 
     def _keep(self, number: int, proposal: Proposal) -> None:
         path = self._run.architecture_path(number)
@@ -176,7 +189,7 @@ class _Search:
     def go(self, ray: _Ray) -> SearchResult:
         """Run what is left, if anything is, and write the result."""
         self._loop.settle()
-        if finished(self._ledger, self._settings, self._limits):
+        if self._searched and reported(self._ledger.notes(), self._settings):
             self._tell(Note(f"nothing to do: {self._run.path} has finished{self._limits.advice()}"))
             return self._result()
         known = [c for c in self._ledger.candidates if c.state != REJECTED]
@@ -190,15 +203,44 @@ class _Search:
             with _interruptible(self._loop):
                 if not self._limits.over():
                     self._train(ray.ready())
-                self._loop.end()
-                self._test()
+                self._end_trials()
+                self._reporter.test(self._evaluator, self._poll)
         except KeyboardInterrupt:
             self._loop.interrupted = True
             self._clock.beat(now=True)
             return self._result()
         self._clock.beat(now=True)
-        self._ledger.note("finished", self._limits.ending())
+        self._retraining.end()
         return self._result()
+
+    def _next_unit(self) -> Unit | Finished | None:
+        """Of the search; when all trials have ended, of the re-training."""
+        if not self._searched:
+            unit = self._loop.next_unit()
+            if not isinstance(unit, Finished):
+                return unit
+            self._end_trials()
+        return self._retraining.next_unit()
+
+    def _end_trials(self) -> None:
+        """After this the candidates stay as they are, and so does whom to re-train."""
+        if not self._searched:
+            self._loop.end()
+            self._ledger.note("finished", self._limits.ending())
+            self._searched = True
+
+    def _on_outcome(self, outcome: Outcome) -> None:
+        part = self._retraining if outcome.unit.final else self._loop
+        part.on_outcome(outcome)
+
+    def _say(self, event: Event) -> None:
+        """Tell ``event``; where the search stands, with the re-training in it."""
+        if isinstance(event, Progress):
+            event = self._retraining.described(event)
+            if event.final_units:
+                rows = self._reporter.front()
+                event = replace(event, front=[r for r in rows if r.get("trial", "") != ""])
+        self._tell(event)
 
     def _poll(self) -> None:
         self._loop.poll()
@@ -206,58 +248,37 @@ class _Search:
 
     def _train(self, place: Workplace) -> None:
         self._poll()
-        self._loop.workers = place.workers or 1
+        self._loop.workers = self._retraining.workers = place.workers or 1
         run_units(
-            self._loop.next_unit, self._loop.on_outcome, self._evaluator, poll=self._poll,
+            self._next_unit, self._on_outcome, self._evaluator, poll=self._poll,
             workers=place.workers or 1, threads=place.threads, gpus=place.gpus,
             scratch=self._run.path / ".ray",
         )  # fmt: skip
 
-    def _test(self) -> None:
-        """Score the front and the paper's variants on the test split; kept with the ledger."""
-        candidates = self._ledger.candidates
-        wanted = front(candidates, self._cost_name)
-        wanted += [c for c in candidates if c.state == COMPLETE and c.origin == "variant"]
-        tested = self._tested()
-        for candidate in wanted:
-            self._poll()
-            if candidate.number not in tested:
-                tested[candidate.number] = self._evaluator.test(
-                    self._loop.architecture(candidate).to_dict(),
-                    directory=str(self._run.trial_directory(candidate.number)),
-                )
-        self._ledger.note("test_accuracy", {str(n): v for n, v in tested.items()})
-
-    def _tested(self) -> dict[int, float]:
-        kept = self._ledger.notes().get("test_accuracy", {})
-        return {int(number): float(value) for number, value in kept.items()}
-
     def _result(self) -> SearchResult:
-        """Write the CSV files and the picture from the ledger, and return what they hold."""
-        rows = self._loop.rows(self._tested())
-        trials = trial_rows(self._ledger.candidates, self._cost_name)
-        write_csv(self._run, rows, trials)
+        """Write the CSV files and the pictures from the ledger, and return what they hold."""
+        report, ledger = self._reporter, self._ledger
+        front, trials, audit = report.front(), report.trials(), report.audit()
         now = self._clock()
-        spend = spend_table(self._ledger.candidates, self._ledger.sessions, now)
-        grown = history(self._ledger.candidates, self._cost_name, self._reference)
+        again = final_work(ledger.notes(), ledger.sessions, now)
+        spend = spend_table(ledger.candidates, ledger.sessions, now, again)
+        grown = history(ledger.candidates, self._settings.cost_name, self._reference)
         write_accounts(self._run, spend, grown)
-        if any(row.get("trial", "") != "" for row in rows):
-            from dilnas.report import write_front_html, write_front_svg
-
-            write_front_html(self._run)
-            write_front_svg(self._run)
-        self._tell(self._loop.progress())
+        report.write(front, trials, audit)
+        self._say(self._loop.progress())
         return SearchResult(
-            path=str(self._run.path), front=rows, trials=trials,
+            path=str(self._run.path), front=front, trials=trials, audit=audit,
             hypervolume=self._loop.hypervolume(), interrupted=self._loop.interrupted,
-            trained=self._loop.units_done, seconds=now,
+            trained=self._loop.units_done + self._retraining.units_done, seconds=now,
             spend=[asdict(row) for row in spend], history=[asdict(row) for row in grown],
         )  # fmt: skip
 
 
 def _tidy(run: RunDirectory) -> None:
     """Remove what drivers and workers that were killed had half written."""
-    for folder in (run.path, *map(run.trial_directory, run.trial_numbers())):
+    trials = [run.trial_directory(number) for number in run.trial_numbers()]
+    again = [folder for trial in trials for folder in trial.glob("seed-*")]
+    for folder in (run.path, *trials, *again):
         remove_leftovers(folder)
 
 

@@ -24,12 +24,14 @@ class Description:
         data: fingerprint of the data.
         rungs: number of rungs.
         eta: how many times more is spent on a rung than on the one before.
+        val_images: images of the split that candidates are scored on; None if there is none.
     """
 
     settings: dict[str, Any]
     data: str
     rungs: int
     eta: float = 3.0
+    val_images: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,10 @@ class TrainingEvaluator:
 
         chosen = proxy(self.proxy)
         splits = _splits(self.proxy, self.data)
-        return Description(settings=chosen.to_dict(), data=splits.fingerprint, rungs=chosen.rungs)
+        return Description(
+            settings=chosen.to_dict(), data=splits.fingerprint, rungs=chosen.rungs,
+            val_images=len(splits.val),
+        )  # fmt: skip
 
 
 @lru_cache(maxsize=2)

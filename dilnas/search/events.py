@@ -23,7 +23,10 @@ class Note(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitDone(Event):
-    """A candidate has ended a rung; ``reason`` is set when it failed instead."""
+    """A candidate has ended a rung, or with ``seed`` a re-training at full fidelity.
+
+    ``reason`` is set when it failed instead.
+    """
 
     number: int
     rung: int
@@ -35,6 +38,7 @@ class UnitDone(Event):
     seconds: float
     origin: str
     reason: str = ""
+    seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +54,8 @@ class Progress(Event):
         eta_s: seconds to the end, estimated; None before the first rung is done.
         hypervolume: share of the box up to the reference point that the front dominates.
         front: the front's rows so far, cheapest first.
+        final_units: re-trainings in all, once they have begun; 0 before.
+        final_done: those of them that have ended.
     """
 
     trials: int | None
@@ -65,6 +71,8 @@ class Progress(Event):
     elapsed_s: float
     hypervolume: float
     front: list[dict[str, Any]] = field(default_factory=list)
+    final_units: int = 0
+    final_done: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +89,7 @@ class SearchResult:
         seconds: that the search has run, all its sessions together.
         spend: rows of spend.csv.
         history: rows of history.csv.
+        audit: what audit.json holds.
     """
 
     path: str
@@ -92,3 +101,4 @@ class SearchResult:
     seconds: float = 0.0
     spend: list[dict[str, Any]] = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)
+    audit: dict[str, Any] = field(default_factory=dict)

@@ -11,6 +11,7 @@ begins a new experiment. Tune's ``Searcher`` here is a door to two functions, it
 from __future__ import annotations
 
 import logging
+import math
 import os
 import shutil
 import warnings
@@ -171,13 +172,21 @@ def _trainable() -> Any:
                     unit["architecture"], unit["rung"],
                     directory=unit["directory"], seed=unit["seed"],
                 )  # fmt: skip
+                tested = self._tested(metrics["accuracy"])
             except NOT_ITS_FAULT as error:
                 return {"broken": str(error), "done": True}
             except Exception as error:  # noqa: BLE001 - whatever a candidate raises is its result
                 text = " ".join(str(error).split())[:300]
                 return {"error": f"{type(error).__name__}: {text}", "done": True}
             kept = {name: float(metrics[name]) for name in ("accuracy", "seconds", "images")}
-            return {**kept, "error": "", "done": True}
+            return {**kept, "test_accuracy": tested, "error": "", "done": True}
+
+        def _tested(self, accuracy: float) -> float:
+            """Test accuracy of a re-training that did not diverge, else NaN."""
+            unit = self._unit
+            if not unit["final"] or not math.isfinite(accuracy):
+                return math.nan
+            return self._evaluator.test(unit["architecture"], directory=unit["directory"])
 
     return Worker
 
@@ -237,6 +246,7 @@ def _searcher(
             else:
                 outcome = Outcome(
                     unit=unit, accuracy=result["accuracy"],
+                    test_accuracy=result["test_accuracy"],
                     seconds=result["seconds"], images=int(result["images"]),
                 )  # fmt: skip
             on_outcome(outcome)

@@ -17,7 +17,7 @@ from typing import Any
 from dilnas.search.candidate import REJECTED, RUNNING
 from dilnas.search.ledger import Ledger
 from dilnas.search.settings import Settings
-from dilnas.search.spend import gpu_seconds
+from dilnas.search.spend import final_work, gpu_seconds
 
 __all__ = ["FINAL_SHARE", "NEW_SHARE", "Limits", "finished"]
 
@@ -26,6 +26,9 @@ NEW_SHARE = 0.6
 
 FINAL_SHARE = 0.25
 """Share of a limit that is kept for training the front again, where that was asked for."""
+
+TRIAL_LIMITS = ("trials", "time_limit", "gpu_hours")
+"""Settings that say how many candidates are trained."""
 
 FRESH = 1.0
 """Seconds for which a sum of GPU-seconds is not made again."""
@@ -38,7 +41,6 @@ class Limits:
         settings: with the limits.
         ledger: what was spent.
         clock: seconds of all sessions so far.
-        finals: whether a share is to be left for the final re-training.
     """
 
     def __init__(
@@ -46,13 +48,11 @@ class Limits:
         settings: Settings,
         ledger: Ledger,
         clock: Callable[[], float],
-        *,
-        finals: bool = False,
     ) -> None:
         self._settings = settings
         self._ledger = ledger
         self._clock = clock
-        self._search = 1.0 - FINAL_SHARE if finals else 1.0
+        self._search = 1.0 - FINAL_SHARE if settings.final_seeds else 1.0
         ended = ledger.notes().get("finished") or {}
         self._seconds_before = float(ended.get("seconds", 0.0))
         self._gpu_seconds_before = float(ended.get("gpu_seconds", 0.0))
@@ -111,7 +111,9 @@ class Limits:
         """GPU-seconds spent so far, at most ``FRESH`` seconds ago."""
         now = self._clock()
         if self._summed is None or now - self._summed[0] >= FRESH:
-            spent = gpu_seconds(self._ledger.candidates, self._ledger.sessions, now)
+            sessions = self._ledger.sessions
+            again = final_work(self._ledger.notes(), sessions, now)
+            spent = gpu_seconds(self._ledger.candidates, sessions, now, again)
             self._summed = (now, spent)
         return self._summed[1]
 
@@ -131,9 +133,9 @@ def _upto(share: float, before: float, limit: float) -> float:
 
 
 def finished(ledger: Ledger, settings: Settings, limits: Limits) -> bool:
-    """Whether the search has come to its end before, and its limits allow nothing more now."""
+    """Whether all trials have ended before, and the limits allow nothing more now."""
     ended = ledger.notes().get("finished")
     if ended is None or any(c.state == RUNNING for c in ledger.candidates):
         return False
-    same = all(ended.get(name) == value for name, value in settings.limits().items())
+    same = all(ended.get(name) == getattr(settings, name) for name in TRIAL_LIMITS)
     return same or limits.nothing_new()

@@ -22,7 +22,6 @@ from dilnas.search.candidate import (
     Candidate,
     Lost,
     RungScore,
-    front,
 )
 from dilnas.search.events import Event, Note, Progress, UnitDone
 from dilnas.search.ledger import Ledger
@@ -239,15 +238,13 @@ class Loop:
             self._architectures[candidate.number] = self._decode(candidate.code)
         return self._architectures[candidate.number]
 
-    def rows(self, tested: dict[int, float]) -> list[dict[str, Any]]:
-        """Rows of front.csv."""
-        candidates = self._ledger.candidates
-        architectures = {
-            c.number: self.architecture(c) for c in front(candidates, self._rule.cost_name)
-        }
-        return front_rows(
-            candidates, self._rule.cost_name, architectures, tested, image_size=self._image_size
-        )
+    def _front(self) -> list[dict[str, Any]]:
+        """The front's rows so far."""
+        rows = front_rows(
+            self._ledger.candidates, self._rule.cost_name, self.architecture,
+            image_size=self._image_size,
+        )  # fmt: skip
+        return [row for row in rows if row.get("trial", "") != ""]
 
     def hypervolume(self) -> float:
         """Share of the reference box that the finished candidates dominate."""
@@ -271,7 +268,7 @@ class Loop:
             eta_s=self._eta(),
             elapsed_s=now,
             hypervolume=self.hypervolume(),
-            front=[row for row in self.rows({}) if row.get("trial", "") != ""],
+            front=self._front(),
         )
 
     def _eta(self) -> float | None:

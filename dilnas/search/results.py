@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dilnas.arch import Architecture
@@ -13,17 +14,22 @@ from dilnas.errors import RunError
 from dilnas.files import write_atomic
 from dilnas.runs import RunDirectory
 from dilnas.search.candidate import COMPLETE, Candidate, Figures, figures, front, points
+from dilnas.search.finals import HeldOut
+from dilnas.search.noise import reported_front, spread, standings
 from dilnas.variants import VARIANTS
 
 __all__ = ["dominated_share", "front_rows", "trial_rows", "write_csv"]
 
 FRONT_COLUMNS = (
-    "trial", "val_accuracy", "test_accuracy", "gflops", "mparams", "memory_mb", "layout", "dims",
-    "depths", "dilations", "windows", "key", "reference", "architecture_file",
+    "trial", "val_accuracy", "test_accuracy", "final_accuracy", "final_std", "final_seeds",
+    "final_test_accuracy", "final_test_std", "final_failed", "membership", "rival", "selected_by",
+    "gflops", "mparams", "memory_mb", "layout", "dims", "depths", "dilations", "windows", "key",
+    "reference", "architecture_file",
 )  # fmt: skip
 TRIAL_COLUMNS = (
     "trial", "state", "reason", "rung", "val_accuracy", "gflops", "mparams", "memory_mb", "layout",
-    "key", "origin", "seconds", "images", "rung_scores", "on_front",
+    "key", "origin", "seconds", "images", "rung_scores", "final_scores",
+    "on_front",
 )  # fmt: skip
 
 Row = dict[str, Any]
@@ -50,8 +56,9 @@ def dominated_share(
 def front_rows(
     candidates: list[Candidate],
     cost_name: str,
-    architectures: Mapping[int, Architecture],
-    tested: Mapping[int, float],
+    architecture: Callable[[Candidate], Architecture],
+    tested: Mapping[int, float] | None = None,
+    held_out: HeldOut | None = None,
     *,
     image_size: int,
 ) -> list[Row]:
@@ -59,35 +66,79 @@ def front_rows(
 
     A reference row has no ``trial``, because it is no member of the front; it has accuracies if the
     variant was trained to the end.
+
+    Args:
+        candidates: of the ledger.
+        cost_name: the cost that is an objective.
+        architecture: of a candidate.
+        tested: test accuracy of the search's own networks, by number.
+        held_out: the re-trainings.
+        image_size: pixels a side of the image that costs are for.
     """
-    members = front(candidates, cost_name)
+    held_out = held_out or HeldOut()
+    tested = tested or {}
+    members = reported_front(candidates, cost_name, held_out)
+    sure = standings(members, held_out)
+    by_search = {c.number for c in front(candidates, cost_name)}
     names = {architecture.key: name for name, architecture in VARIANTS.items()}
-    rows = [_front_row(c, architectures[c.number], tested, names.get(c.key, "")) for c in members]
+    rows = [
+        {
+            **_front_row(c, architecture(c), tested, held_out, names.get(c.key, "")),
+            "membership": sure[c.number].membership,
+            "rival": _blank(sure[c.number].rival),
+            "selected_by": "search" if c.number in by_search else "re-training",
+        }
+        for c in members
+    ]
     shown = {c.key for c in members}
     trained = {c.key: c for c in candidates if c.state == COMPLETE}
-    for name, architecture in VARIANTS.items():
-        if architecture.key in shown:
+    for name, variant in VARIANTS.items():
+        if variant.key in shown:
             continue
-        if architecture.key in trained:
-            row = _front_row(trained[architecture.key], architecture, tested, name)
+        if variant.key in trained:
+            row = _front_row(trained[variant.key], variant, tested, held_out, name)
             rows.append({**row, "trial": ""})
         else:
-            cost = figures(architecture, image_size)
-            rows.append(_described(architecture, cost) | {"reference": name})
+            cost = figures(variant, image_size)
+            rows.append(_described(variant, cost) | {"reference": name})
     return rows
 
 
 def _front_row(
-    candidate: Candidate, architecture: Architecture, tested: Mapping[int, float], reference: str
+    candidate: Candidate,
+    architecture: Architecture,
+    tested: Mapping[int, float],
+    held_out: HeldOut,
+    reference: str,
 ) -> Row:
     return {
         "trial": candidate.number,
         "val_accuracy": candidate.accuracy,
         "test_accuracy": tested.get(candidate.number, ""),
+        **_retrained(candidate, held_out),
         **_described(architecture, candidate.figures),
         "reference": reference,
         "architecture_file": f"trials/{candidate.number}/architecture.yaml",
     }
+
+
+def _retrained(candidate: Candidate, held_out: HeldOut) -> Row:
+    """Means and standard deviations of a candidate's re-trainings; blank where there are none."""
+    found = held_out.accuracies(candidate.number)
+    tests = held_out.test_accuracies(candidate.number)
+    failed = {s.error for s in held_out.scores.get(candidate.number, ()) if s.error}
+    return {
+        "final_accuracy": statistics.fmean(found) if found else "",
+        "final_std": _blank(spread(found)),
+        "final_seeds": len(found) if found or failed else "",
+        "final_test_accuracy": statistics.fmean(tests) if tests else "",
+        "final_test_std": _blank(spread(tests)),
+        "final_failed": "; ".join(sorted(failed)),
+    }
+
+
+def _blank(value: float | None) -> float | str:
+    return "" if value is None else value
 
 
 def _described(architecture: Architecture, cost: Figures) -> Row:
@@ -106,9 +157,12 @@ def _described(architecture: Architecture, cost: Figures) -> Row:
     }
 
 
-def trial_rows(candidates: list[Candidate], cost_name: str) -> list[Row]:
+def trial_rows(
+    candidates: list[Candidate], cost_name: str, held_out: HeldOut | None = None
+) -> list[Row]:
     """Every candidate, rejected ones too, by number."""
-    on_front = {c.number for c in front(candidates, cost_name)}
+    held_out = held_out or HeldOut()
+    on_front = {c.number for c in reported_front(candidates, cost_name, held_out)}
     return [
         {
             "trial": c.number,
@@ -125,10 +179,17 @@ def trial_rows(candidates: list[Candidate], cost_name: str) -> list[Row]:
             "seconds": round(c.scores[-1].seconds, 3) if c.scores else "",
             "images": c.scores[-1].images if c.scores else "",
             "rung_scores": json.dumps([s.accuracy for s in c.scores]),
+            "final_scores": _final_scores(c, held_out),
             "on_front": int(c.number in on_front),
         }
         for c in candidates
     ]
+
+
+def _final_scores(candidate: Candidate, held_out: HeldOut) -> str:
+    """JSON list of the validation accuracies of the re-trainings, null for one that failed."""
+    scores = held_out.scores.get(candidate.number)
+    return json.dumps([s.accuracy for s in scores]) if scores else ""
 
 
 def write_csv(run: RunDirectory, rows: Sequence[Row], trials: Sequence[Row]) -> None:

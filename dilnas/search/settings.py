@@ -15,6 +15,7 @@ from typing import Any
 
 from dilnas.errors import DeviceError, InputError
 from dilnas.search.candidate import COST_NAMES
+from dilnas.search.finals import default_seeds
 from dilnas.search.storage import shown_url
 
 __all__ = ["SAMPLERS", "Settings", "Workplace", "default_directory"]
@@ -26,12 +27,13 @@ CLUSTER_SECONDS = 12
 
 DEFAULT_TRIALS = 24
 MOST_TRIALS = 100_000
+MOST_SEEDS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """One search. All but its limits (``trials``, ``time_limit``, ``gpu_hours``) make it what it
-    is: those may change later.
+    """One search. All but its limits (``trials``, ``time_limit``, ``gpu_hours``,
+    ``final_seeds``) make it what it is: those may change later.
 
     Attributes:
         space: name or path of the search space.
@@ -46,6 +48,7 @@ class Settings:
         storage: SQLAlchemy URL of the ledger; None: SQLite in the run directory.
         gpu_hours: hours of GPUs, of all workers and sessions together, after which no new unit of
             work begins.
+        final_seeds: seeds that the front is re-trained with at the end.
     """
 
     space: str
@@ -59,6 +62,7 @@ class Settings:
     sampler: str
     storage: str | None
     gpu_hours: float | None = None
+    final_seeds: int = 0
 
     @classmethod
     def checked(
@@ -75,6 +79,7 @@ class Settings:
         sampler: str,
         storage: str | None,
         gpu_hours: float | None = None,
+        final_seeds: int | None = None,
     ) -> Settings:
         """Settings from a user's values. Raises InputError naming the option at fault."""
         limits = {}
@@ -90,6 +95,9 @@ class Settings:
         if gpu_hours is not None:
             gpu_hours = _positive(gpu_hours, "--gpu-hours")
         _whole(seed, "--seed", 0, 2**31 - 1)
+        if final_seeds is None:
+            final_seeds = default_seeds(proxy)
+        _whole(final_seeds, "--final-seeds", 0, MOST_SEEDS)
         if sampler not in SAMPLERS:
             raise InputError(
                 "unknown sampler", where="--sampler", expected=" | ".join(SAMPLERS), got=sampler
@@ -97,7 +105,7 @@ class Settings:
         return cls(
             space=space, budgets=limits, cost_name=_cost_objective(objectives), trials=trials,
             time_limit=time_limit, seed=seed, data=data, proxy=proxy, sampler=sampler,
-            storage=storage, gpu_hours=gpu_hours,
+            storage=storage, gpu_hours=gpu_hours, final_seeds=final_seeds,
         )  # fmt: skip
 
     @property
@@ -134,6 +142,7 @@ class Settings:
         """How far to go; may differ on resume."""
         return {
             "trials": self.trials, "time_limit": self.time_limit, "gpu_hours": self.gpu_hours,
+            "final_seeds": self.final_seeds,
         }  # fmt: skip
 
 

@@ -8,8 +8,9 @@ it lasted until the ledger last saw its session.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from dilnas.search.candidate import (
     COMPLETE,
@@ -17,11 +18,13 @@ from dilnas.search.candidate import (
     PRUNED,
     REJECTED,
     RUNNING,
+    Attempt,
     Candidate,
     Session,
 )
+from dilnas.search.finals import FinalScore, final_attempts, final_scores
 
-__all__ = ["LOST", "TOTAL", "Spent", "Work", "gpu_seconds", "spend_table", "work"]
+__all__ = ["LOST", "TOTAL", "Spent", "Work", "final_work", "gpu_seconds", "spend_table", "work"]
 
 LOST, FINAL, TOTAL = "lost", "final", "total"
 
@@ -133,15 +136,62 @@ def _last_seen(
     return (after[0].at, True) if after else (now, False)
 
 
-def gpu_seconds(candidates: Sequence[Candidate], sessions: Sequence[Session], now: float) -> float:
-    """GPU-seconds of all attempts, also of those that go on ``now``."""
-    return sum(w.seconds * w.gpus for c in candidates for w in work(c, sessions, now))
+def final_work(
+    notes: Mapping[str, Any], sessions: Sequence[Session], now: float
+) -> list[tuple[int, Work]]:
+    """(candidate's number, attempt) of all re-trainings, from a ledger's notes."""
+    ended = {(n, s.seed): s for n, scores in final_scores(notes).items() for s in scores}
+    return [
+        (whose[0], _final_attempt(attempts, place, ended.get(whose), sessions, now))
+        for whose, attempts in final_attempts(notes).items()
+        for place in range(len(attempts))
+    ]
+
+
+def _final_attempt(
+    attempts: Sequence[Attempt],
+    place: int,
+    score: FinalScore | None,
+    sessions: Sequence[Session],
+    now: float,
+) -> Work:
+    """One attempt at a re-training: only the last can have ended, the others are lost."""
+    attempt, later = attempts[place], attempts[place + 1 :]
+    after = sessions[attempt.session + 1 :]
+    end, images, lost = now, 0, bool(later)
+    if later and later[0].session == attempt.session:
+        end = later[0].at
+    elif not later and score is not None:
+        end, images = score.at, score.images
+    elif after:
+        end, lost = after[0].at, True
+    return Work(
+        rung=attempt.rung, seconds=max(0.0, end - attempt.at),
+        gpus=sessions[attempt.session].gpus if sessions else 0.0, images=images, lost=lost,
+    )  # fmt: skip
+
+
+def gpu_seconds(
+    candidates: Sequence[Candidate],
+    sessions: Sequence[Session],
+    now: float,
+    again: Sequence[tuple[int, Work]] = (),
+) -> float:
+    """GPU-seconds of all attempts, re-trainings ``again`` too, also of those that go on ``now``."""
+    spent = sum(w.seconds * w.gpus for c in candidates for w in work(c, sessions, now))
+    return spent + sum(w.seconds * w.gpus for _, w in again)
 
 
 def spend_table(
-    candidates: Sequence[Candidate], sessions: Sequence[Session], now: float
+    candidates: Sequence[Candidate],
+    sessions: Sequence[Session],
+    now: float,
+    again: Sequence[tuple[int, Work]] = (),
 ) -> list[Spent]:
-    """One row for each of ``ROWS``, also where nothing was spent, and their total."""
+    """One row for each of ``ROWS``, also where nothing was spent, and their total.
+
+    ``again``: what ``final_work`` gives.
+    """
     members: dict[str, set[int]] = {name: set() for name in ROWS}
     done: dict[str, list[Work]] = {name: [] for name in ROWS}
     for candidate in candidates:
@@ -150,6 +200,10 @@ def spend_table(
             row = LOST if one.lost else candidate.state
             members[row].add(candidate.number)
             done[row].append(one)
+    for number, one in again:
+        row = LOST if one.lost else FINAL
+        members[row].add(number)
+        done[row].append(one)
     rows = [_spent(name, len(members[name]), done[name]) for name in ROWS]
     return [*rows, _spent(TOTAL, len(candidates), [one for name in ROWS for one in done[name]])]
 

@@ -13,13 +13,17 @@ __all__ = ["FINISHED", "Evaluator", "Finished", "Outcome", "Unit"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
-    """Train candidate ``number`` to ``rung``; ``architecture`` is its dict form."""
+    """Train candidate ``number`` to ``rung``; ``architecture`` is its dict form.
+
+    ``final``: a re-training for the report, with a seed of its own, scored on the test split too.
+    """
 
     number: int
     rung: int
     architecture: dict[str, Any]
     directory: str
     seed: int
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +39,7 @@ class Outcome:
     images: int = 0
     error: str = ""
     died: bool = False
+    test_accuracy: float = math.nan
 
 
 class Evaluator(Protocol):
@@ -50,7 +55,10 @@ class Evaluator(Protocol):
         ...
 
     def test(self, architecture: dict[str, Any], *, directory: str) -> float:
-        """Accuracy (0..1) on images that the search never looked at. Called in the driver."""
+        """Accuracy (0..1) on images that the search never looked at.
+
+        Called in the driver, and in a worker after a re-training.
+        """
         ...
 
     def describe(self) -> Description:

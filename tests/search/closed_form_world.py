@@ -1,12 +1,14 @@
 """An evaluator with a known answer, quick and idempotent like the training one.
 
-The accuracy grows with the parameters and with the rung, plus noise from the architecture's key.
+The accuracy grows with the parameters and with the rung, plus noise from the architecture's key and
+the seed.
 Every rung that is really worked on leaves a line in ``log``.
 """
 
 import json
 import math
 import os
+import random
 import sys
 import time
 from dataclasses import dataclass
@@ -29,32 +31,41 @@ class World:
     ballast: int = 0
     """Bytes of the checkpoint, besides what it says."""
     fails: str = ""
-    """How candidates 1 and 2 fail: "raise", "nan", "exit"; "start": no worker begins; or not."""
+    """How candidates 1 and 2 fail: "raise", "nan", "exit"; "start": no worker begins; "finals": all
+    re-trainings of candidates 1 and 2; or not."""
+    images: int | None = None
+    noise: float = 0.02
+    """Range of what the seed adds to a score."""
 
     def __call__(self, architecture, rung, *, directory, seed):
         network = Architecture.from_dict(architecture)
-        number = int(Path(directory).name)
+        folder = Path(directory)
+        again = folder.name.startswith("seed-")
+        number = int(folder.parent.name if again else folder.name)
+        if self.fails == "finals" and again and number in (1, 2):
+            raise ValueError("this one does not train again")
         if self.fails in ("raise", "nan", "exit") and number in (1, 2):
             if self.fails == "exit":
                 os._exit(1)
             if self.fails == "raise":
                 raise ValueError("this one does not train")
             return {"accuracy": math.nan, "seconds": 0.0, "images": 0}
-        path = Path(directory) / "world.json"
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "world.json"
         done = json.loads(path.read_text()) if path.exists() else []
         while len(done) <= rung:
             time.sleep(self.pause)
             with Path(self.log).open("a") as log:
-                log.write(f"{number} {len(done)}\n")
-            done.append(self._score(network, len(done)))
+                log.write(f"{number} {len(done)}" + (f" {folder.name}" if again else "") + "\n")
+            done.append(self.score(network, len(done), seed))
             text = json.dumps(done) + " " * self.ballast
             write_atomic(path, text, kind=RunError)
         return done[rung]
 
-    def _score(self, network, rung):
+    def score(self, network, rung, seed):
         size = cost(network, 32).params / 1e6
-        noise = int(network.key[:4], 16) / 65535 - 0.5
-        accuracy = 0.9 - 0.4 / (1 + size) - 0.1 / (1 + rung) + 0.02 * noise
+        noise = random.Random(f"{network.key} {seed}").uniform(-0.5, 0.5)
+        accuracy = 0.9 - 0.4 / (1 + size) - 0.1 / (1 + rung) + self.noise * noise
         return {"accuracy": accuracy, "seconds": self.pause * (rung + 1), "images": 100 * 3**rung}
 
     def test(self, architecture, *, directory):
@@ -63,7 +74,9 @@ class World:
     def describe(self):
         if self.fails == "start" and in_a_worker():
             raise ModuleNotFoundError("no such module")
-        return Description(settings={"rungs": self.rungs}, data="none", rungs=self.rungs)
+        return Description(
+            settings={"rungs": self.rungs}, data="none", rungs=self.rungs, val_images=self.images
+        )
 
 
 def in_a_worker():

@@ -82,4 +82,7 @@ def _run_here(next_unit, on_outcome, evaluator, *, poll, **_):
     while not isinstance(unit := next_unit(), Finished):
         poll()
         found = evaluator(unit.architecture, unit.rung, directory=unit.directory, seed=unit.seed)
+        if unit.final:
+            tested = evaluator.test(unit.architecture, directory=unit.directory)
+            found |= {"test_accuracy": tested}
         on_outcome(Outcome(unit=unit, **(found | {"images": int(found["images"])})))

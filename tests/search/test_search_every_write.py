@@ -8,7 +8,7 @@ import optuna
 import pytest
 from every_write import drive, processes
 
-RESULTS = ("front.csv", "trials.csv")
+RESULTS = ("front.csv", "trials.csv", "audit.json")
 
 
 def life(context, folder, options, at=0):
@@ -20,18 +20,30 @@ def life(context, folder, options, at=0):
     return process.exitcode
 
 
-def trials(folder):
-    """The trials of the ledger; none before there is one."""
+def ledger(folder):
+    """The study of the ledger; None before there is one."""
     try:
         head = json.loads((folder / "run" / "run.json").read_text())
         storage = f"sqlite:///{folder}/run/study.db"
-        return optuna.load_study(study_name=head["study"], storage=storage).trials
+        return optuna.load_study(study_name=head["study"], storage=storage)
     except (FileNotFoundError, KeyError):
-        return []
+        return None
+
+
+def trials(folder):
+    study = ledger(folder)
+    return study.trials if study else []
+
+
+def finals(folder):
+    """Re-trainings in the ledger as (trial, seed)."""
+    study = ledger(folder)
+    names = study.user_attrs if study else ()
+    return [name.split(":")[1:] for name in names if name.startswith("final:")]
 
 
 def worked(folder):
-    """How often each rung, "trial rung", was really worked on."""
+    """How often each rung, "trial rung" or "trial rung seed-S", was really worked on."""
     log = folder / "log.txt"
     return collections.Counter(log.read_text().splitlines() if log.exists() else ())
 
@@ -51,6 +63,7 @@ def killed_and_gone_on(context, folder, options, at, alone):
         for t in trials(folder)
         for rung in range(len(t.user_attrs.get("scores", ())))
     }
+    kept |= {f"{n} {rung} seed-{s}" for n, s in finals(folder) for rung in range(options["rungs"])}
     before = worked(folder)
     assert life(context, folder, options) == 0
     after = worked(folder)
@@ -85,7 +98,7 @@ def test_killed_before_any_write_a_search_goes_on(tmp_path):
     """However far the driver came: no rung in the ledger is worked on again, nothing stays RUNNING,
     and candidates, scores and result files are those of a search that was left alone.
     """
-    every_write(tmp_path, {"trials": 3, "rungs": 2})
+    every_write(tmp_path, {"trials": 3, "rungs": 2, "final_seeds": 1})
 
 
 @pytest.mark.slow

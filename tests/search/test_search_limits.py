@@ -113,7 +113,9 @@ def test_the_run_directory_says_what_was_spent_and_how_the_front_grew(tmp_path, 
         assert float(total[column]) == pytest.approx(sum(float(row[column]) for row in rows))
     assert int(total["candidates"]) == len(result.trials)
     assert int(total["units"]) == result.trained
-    assert int(total["images"]) == sum(row["images"] or 0 for row in result.trials)
+    final = next(row for row in rows if row["on"] == "final")
+    searched = int(total["images"]) - int(final["images"])
+    assert searched == sum(row["images"] or 0 for row in result.trials)
     assert {row["on"]: int(row["candidates"]) for row in rows}["rejected"] == sum(
         row["state"] == "rejected" for row in result.trials
     )

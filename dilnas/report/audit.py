@@ -1,0 +1,50 @@
+"""The audit of a search as a table: how well each cheap score ranks candidates, and its verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+__all__ = ["AUDIT_TITLES", "audit_cells", "audit_notes", "audit_table"]
+
+AUDIT_TITLES = ("proxy", "ranks", "n", "τ all pairs", "pairs", "τ at ±10 % cost", "verdict", "why")
+
+_NAMES = {"nsc": "NSC (free)", "gflops": "GFLOPs", "mparams": "parameters", "mb": "memory"}
+
+
+def audit_cells(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """A row of texts for each proxy, in the order of ``AUDIT_TITLES``."""
+    return [
+        (
+            _NAMES.get(line["proxy"], line["proxy"]), line["target"], str(line["candidates"]),
+            _tau(line["overall"]), str(line["near"]["pairs"]), _tau(line["near"]), line["verdict"],
+            line["why"],
+        )
+        for line in document["lines"]
+    ]  # fmt: skip
+
+
+def audit_notes(document: Mapping[str, Any]) -> list[str]:
+    """What must be known to read the table, a sentence each."""
+    return [
+        f"Kendall's tau-b, 95 % bootstrap interval; {document['selection']}.",
+    ]
+
+
+def audit_table(document: Mapping[str, Any]) -> Table:
+    """audit.json as a table for a terminal."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for title in AUDIT_TITLES:
+        table.add_column(title, justify="right" if title in ("n", "pairs") else "left")
+    for cells in audit_cells(document):
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def _tau(estimate: Mapping[str, Any]) -> str:
+    tau, low, high = (estimate[name] for name in ("tau", "low", "high"))
+    return "–" if tau is None else f"{tau:.2f} [{low:.2f}, {high:.2f}]"
