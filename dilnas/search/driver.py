@@ -29,6 +29,7 @@ from dilnas.search.events import Event, Note, Progress, SearchResult
 from dilnas.search.executor import ray_session, run_units
 from dilnas.search.head import opened
 from dilnas.search.history import history
+from dilnas.search.lease import Lease, held
 from dilnas.search.ledger import Ledger
 from dilnas.search.limits import Limits, finished
 from dilnas.search.lock import check_writable, run_lock
@@ -74,6 +75,8 @@ def run_search(
         _tidy(run)
         head = opened(run, settings, identity, report)
         ledger = stack.enter_context(_ledger(run, head, space, settings, tell))
+        lease = stack.enter_context(held(ledger.study, ledger.where, lambda text: tell(Note(text))))
+        ledger.read()  # what another driver wrote until it was gone
         # Not before everything was found in order: an error is then one line and nothing else.
         tell(Note(_report_text(report), detail=report))
         clock = SearchClock(ledger)
@@ -84,7 +87,7 @@ def run_search(
             ray.start()
         return _Search(
             settings=settings, described=described, run=run, space=space, ledger=ledger,
-            evaluator=evaluator, head=head, clock=clock, limits=limits, tell=tell,
+            evaluator=evaluator, head=head, clock=clock, limits=limits, lease=lease, tell=tell,
         ).go(ray)  # fmt: skip
 
 
@@ -144,6 +147,7 @@ class _Search:
         head: dict[str, Any],
         clock: SearchClock,
         limits: Limits,
+        lease: Lease,
         tell: Tell,
     ) -> None:
         self._settings = settings
@@ -152,6 +156,7 @@ class _Search:
         self._evaluator = evaluator
         self._clock = clock
         self._limits = limits
+        self._lease = lease
         self._reference = head["reference_point"]
         self._tell = tell
         planned = settings.trials or max(24, ledger.next_number)
@@ -243,6 +248,7 @@ class _Search:
         self._tell(event)
 
     def _poll(self) -> None:
+        self._lease.check()
         self._loop.poll()
         self._clock.beat()
 

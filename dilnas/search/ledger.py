@@ -37,7 +37,7 @@ from dilnas.search.candidate import (
     RungScore,
     Session,
 )
-from dilnas.search.storage import Patience, open_storage
+from dilnas.search.storage import Patience, open_storage, shown_url
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -56,7 +56,7 @@ def distributions(axes: Sequence[tuple[str, int]]) -> dict[str, Any]:
 class Ledger:
     """Candidates of one search, written through to the study at once.
 
-    One driver at a time owns it (the run's lock); so what was read at the start stays true.
+    One driver at a time owns it (the lease); so what was read at the start stays true.
 
     Args:
         storage: SQLAlchemy URL of the storage, or an open Optuna storage.
@@ -82,9 +82,9 @@ class Ledger:
         self._axes = tuple(axes)
         self._cost_name = cost_name
         self._distributions = distributions(axes)
-        self._patient = Patience(
-            storage if isinstance(storage, str) else type(storage).__name__, say
-        )
+        url = storage if isinstance(storage, str) else type(storage).__name__
+        self._where = shown_url(url)
+        self._patient = Patience(url, say)
         opened = open_storage(storage, say) if isinstance(storage, str) else storage
 
         def study() -> Any:
@@ -101,13 +101,27 @@ class Ledger:
             # Naming the objectives is marked experimental; dashboards show the names.
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self._patient(lambda: self._study.set_metric_names(["accuracy", cost_name]))
-        trials = self._trials()
         self._storage: Any = self._study._storage
+        self.read()
+
+    # --- reading ----------------------------------------------------------------------------
+
+    def read(self) -> None:
+        """Read everything anew."""
+        trials = self._trials()
         self._ids = [trial._trial_id for trial in trials]
         self._candidates = [self._read(trial) for trial in trials]
         self._sessions = [Session(**one) for one in self.notes().get("sessions", ())]
 
-    # --- reading ----------------------------------------------------------------------------
+    @property
+    def study(self) -> Any:
+        """The Optuna study."""
+        return self._study
+
+    @property
+    def where(self) -> str:
+        """Name of the storage, for errors."""
+        return self._where
 
     @property
     def candidates(self) -> list[Candidate]:

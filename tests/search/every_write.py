@@ -30,7 +30,7 @@ def processes():
     return context
 
 
-def drive(folder, options, at):
+def drive(folder, options, at, beat=1000.0):
     """The search in ``folder``, killed before write ``at`` (0: never); its writes to "writes"."""
     writes = 0
 
@@ -45,10 +45,13 @@ def drive(folder, options, at):
     driver.run_units = _run_here
     # Proposals are drawn from fewer architectures than else, which takes less time.
     importlib.import_module("dilnas.search.proposer").POOL = 128
+    # A beat is a write at a moment of its own.
+    for beating in ("clock", "lease"):
+        importlib.import_module(f"dilnas.search.{beating}").BEAT_SECONDS = beat
     driver.ray_session = lambda *_, **__: nullcontext()
     search = importlib.import_module("dilnas.search").search
-    world = World(str(folder / "log.txt"), rungs=options["rungs"], pause=0)
-    values = {k: v for k, v in options.items() if k not in ("rungs", "tables")}
+    world = World(str(folder / "log.txt"), rungs=options["rungs"], pause=options.get("pause", 0))
+    values = {k: v for k, v in options.items() if k not in ("rungs", "tables", "pause")}
     search("smoke", workers=1, out=str(folder / "run"), evaluator=world, **values)
     (folder / "writes").write_text(str(writes))
 
