@@ -157,14 +157,17 @@ def _front(p: Progress, width: int) -> Table:
 
     wide = width >= WIDE
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for title in ("front", "val %", "GFLOPs", "params M"):
+    again = any(row.get("final_accuracy", "") != "" for row in p.front)
+    for title in ("front", "val %", *(("final %",) if again else ()), "GFLOPs", "params M"):
         table.add_column(title, justify="right", no_wrap=True)
     for title in ("layout", *(("dims", "dilations") if wide else ())):
         table.add_column(title, no_wrap=True, overflow="ellipsis")
     for row in p.front[-FRONT_ROWS:]:
         more = (row["dims"], row["dilations"]) if wide else ()
+        mean = row.get("final_accuracy", "")
+        final = (f"{100 * mean:.2f}" if mean != "" else "–",) if again else ()
         table.add_row(
-            f"#{row['trial']}", f"{100 * row['val_accuracy']:.2f}", f"{row['gflops']:.3f}",
+            f"#{row['trial']}", f"{100 * row['val_accuracy']:.2f}", *final, f"{row['gflops']:.3f}",
             f"{row['mparams']:.2f}", row["layout"], *more,
         )  # fmt: skip
     return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,11 +10,37 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["AUDIT_TITLES", "audit_cells", "audit_notes", "audit_table"]
+from dilnas.errors import RunError
+from dilnas.files import read_text
+from dilnas.runs import RunDirectory
+
+__all__ = [
+    "AUDIT_FORMAT",
+    "AUDIT_TITLES",
+    "audit_cells",
+    "audit_notes",
+    "audit_table",
+    "read_audit",
+]
+
+AUDIT_FORMAT = 1
+"""Version of audit.json. 1: first."""
 
 AUDIT_TITLES = ("proxy", "ranks", "n", "τ all pairs", "pairs", "τ at ±10 % cost", "verdict", "why")
 
 _NAMES = {"nsc": "NSC (free)", "gflops": "GFLOPs", "mparams": "parameters", "mb": "memory"}
+
+
+def read_audit(run: RunDirectory) -> dict[str, Any]:
+    """What the run's audit.json holds. Raises RunError where it is damaged."""
+    path = run.audit_json_path
+    try:
+        data = json.loads(read_text(path, kind=RunError))
+    except ValueError as error:
+        raise RunError(f"not JSON: {error}", where=str(path)) from error
+    if not isinstance(data, dict) or data.get("dilnas_audit") != AUDIT_FORMAT:
+        raise RunError("not an audit of this version of dilnas", where=str(path))
+    return data
 
 
 def audit_cells(document: Mapping[str, Any]) -> list[tuple[str, ...]]:

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from dilnas.errors import RunError
 from dilnas.files import write_atomic
+from dilnas.report.audit import AUDIT_TITLES, audit_cells, audit_notes, read_audit
 from dilnas.report.front_data import FrontPicture, number
 from dilnas.report.front_figure import front_figure
 from dilnas.report.page import figure_html, html_page, html_table
@@ -104,6 +105,7 @@ def write_front_html(run: RunDirectory) -> Path:
         beyond=escape(_beyond(picture)),
         figure=figure_html(front_figure(picture), "front"),
         table=_html_table(run.front_rows()),
+        audit=_audit_html(run),
     )
     page = html_page(title=f"{title}: front", body=body, figure="front")
     write_atomic(run.report_html, page, kind=RunError)
@@ -119,6 +121,18 @@ def _html_table(rows: Sequence[Mapping[str, Any]]) -> str:
         [bool(form) for _, _, form in columns],
         ["reference" if row.get("trial") is None else "" for row in rows],
     )
+
+
+def _audit_html(run: RunDirectory) -> str:
+    """The audit as a section of the page; empty where the run has none."""
+    if not run.audit_json_path.is_file():
+        return ""
+    document = read_audit(run)
+    table = html_table(
+        AUDIT_TITLES, audit_cells(document), [title in ("n", "pairs") for title in AUDIT_TITLES]
+    )
+    notes = escape(" ".join(audit_notes(document)))
+    return f'<h2>Audit</h2><div class="wide">{table}</div><p class="dim">{notes}</p>'
 
 
 def _beyond(picture: FrontPicture) -> str:
@@ -142,5 +156,6 @@ final: mean ± standard deviation of trainings with other seeds (the bars in the
 the same on the test split, or of the search's own network where none were made. noise: clear,
 better than every cheaper member by more than the noise; = #N, no better than the cheaper #N as far
 as can be told; &lt; #N, worse than it.</p>
+{audit}
 <p class="dim">Take one: <code>dilnas export RUN --pick knee</code>, <code>best</code> or a trial
 number.</p>"""

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dilnas.report.audit import AUDIT_FORMAT
 from dilnas.search.candidate import COMPLETE, Candidate
 from dilnas.search.finals import HeldOut
 
@@ -168,7 +169,7 @@ def audit_document(lines: Sequence[ProxyAudit], candidates: Sequence[Candidate])
     complete = sum(c.state == COMPLETE for c in candidates)
     scored = sum(c.alive and c.rung >= 0 for c in candidates)
     return {
-        "dilnas_audit": 1,
+        "dilnas_audit": AUDIT_FORMAT,
         "complete": complete,
         "scored": scored,
         "selection": (

@@ -108,13 +108,15 @@ FRONT = [
 ]
 
 
-def make_run(folder: Path, rows=FRONT, objectives=("accuracy", "gflops")) -> RunDirectory:
+def make_run(
+    folder: Path, rows=FRONT, objectives=("accuracy", "gflops"), columns=()
+) -> RunDirectory:
     """A finished run with four trained candidates and a reference row."""
     folder.mkdir()
     (folder / "run.json").write_text(json.dumps({"objectives": list(objectives)}))
     with (folder / "front.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["trial", "val_accuracy", "gflops", "memory_mb"])
+        writer.writerow(["trial", "val_accuracy", "gflops", "memory_mb", *columns])
         writer.writerows(rows)
     for number in (0, 1, 3, 5, 7):
         (folder / "trials" / str(number)).mkdir(parents=True)
@@ -136,6 +138,35 @@ def test_the_knee_uses_the_cost_that_the_search_optimised(tmp_path):
     run = make_run(tmp_path / "run", objectives=("accuracy", "mb"))
     assert pick_trial(run, "knee").trial == 3
     assert "memory_mb" in pick_trial(run, "knee").reason
+
+
+RETRAINED = [
+    # trial, val_accuracy, gflops, memory_mb, final_accuracy, final_failed
+    (3, 0.50, 0.5, 10, 0.50, ""),
+    (7, 0.80, 1.0, 400, 0.60, ""),
+    (1, 0.88, 2.0, 500, 0.87, ""),
+    (5, 0.90, 4.0, 600, 0.86, ""),
+]
+
+
+@pytest.mark.parametrize(
+    ("changed", "best", "knee"),
+    [
+        pytest.param({}, 1, 3, id="by the means: 5 was lucky, and 7 more so"),
+        pytest.param({5: ("", "")}, 5, 7, id="5 not re-trained yet: by the search's scores"),
+        pytest.param(
+            {1: ("", "it broke")}, 5, 3, id="1 failed at it: left out, the others by means"
+        ),
+    ],
+)
+def test_a_pick_goes_by_the_re_trained_means_where_there_are(tmp_path, changed, best, knee):
+    """The most accurate of many noisy scores is partly luck; scores and means are never mixed."""
+    rows = [(*row[:4], *changed.get(row[0], row[4:])) for row in RETRAINED]
+    run = make_run(tmp_path / "run", rows, columns=("final_accuracy", "final_failed"))
+    assert pick_trial(run, "best").trial == best
+    assert pick_trial(run, "knee").trial == knee
+    by = "the search's scores" if changed == {5: ("", "")} else "the means of its re-trainings"
+    assert by in pick_trial(run, "best").reason
 
 
 @pytest.mark.parametrize("pick", ["kneee", "", "-1", "1.5", "KNEE", "²", "9" * 5000])

@@ -195,6 +195,73 @@ def test_the_table_shows_accuracies_in_percent_and_text_as_text(run: RunDirector
     assert "windows" not in text
 
 
+RETRAINED = [*FRONT, "final_accuracy", "final_std", "final_test_accuracy", "final_failed",
+             "membership", "rival", "selected_by"]  # fmt: skip
+
+
+@pytest.fixture
+def retrained(run: RunDirectory) -> RunDirectory:
+    """Member 5 ties with 3; 9 came by re-training alone; the trainings of 8 failed; an audit."""
+    write(run.front_csv, RETRAINED, [
+        {"trial": 3, "val_accuracy": 0.7, "test_accuracy": 0.66, "gflops": 1.0,
+         "final_accuracy": 0.68, "final_std": 0.01, "final_test_accuracy": 0.67,
+         "membership": "clear", "selected_by": "search"},
+        {"trial": 5, "val_accuracy": 0.8, "gflops": 2.0, "final_accuracy": 0.685,
+         "membership": "tie", "rival": 3, "selected_by": "search"},
+        {"trial": 9, "val_accuracy": 0.79, "gflops": 2.5, "final_accuracy": 0.78,
+         "membership": "clear", "selected_by": "re-training"},
+        {"trial": 8, "val_accuracy": 0.85, "gflops": 3.177, "final_failed": "it broke"},
+    ])  # fmt: skip
+    tau = {"tau": 0.5, "low": 0.25, "high": 0.75, "pairs": 9}
+    line = {"proxy": "nsc", "target": "full fidelity", "candidates": 12, "overall": tau,
+            "near": {"tau": None, "low": None, "high": None, "pairs": 0},
+            "verdict": "too few to say", "why": EVIL}  # fmt: skip
+    document = {"dilnas_audit": 1, "selection": "12 of 24", "lines": [line]}
+    run.audit_json_path.write_text(json.dumps(document))
+    return run
+
+
+def test_the_table_shows_re_trained_means_spreads_and_ties(retrained: RunDirectory) -> None:
+    """Percent with a standard deviation where there is one; whom a tie is with; a failure as one;
+    the test accuracy of the re-trained networks, and not of the search's, where there is one.
+    """
+    console = Console(width=200, no_color=True)
+    with console.capture() as captured:
+        console.print(front_table(retrained.front_rows()))
+    rows = [line.split() for line in captured.get().splitlines()]
+    assert {"68.00", "±1.00", "67.00", "clear"} <= set(rows[2])
+    assert "68.50" in rows[3] and rows[3][-2:] == ["=", "#3"] and "±" not in rows[3]
+    assert "failed" in rows[5]
+
+
+def test_the_pictures_show_re_trainings_beside_the_searchs_own_scores(
+    retrained: RunDirectory,
+) -> None:
+    """A bar for each; the staircase stays that of the search's scores; the scale holds the bars."""
+    picture = FrontPicture.of(retrained)
+    assert [p.row["trial"] for p in picture.retrained] == [3, 5, 9]
+    assert [y for _, y in picture.steps()] == [0.7, 0.7, 0.8, 0.8, 0.85]
+    svg = front_svg(picture)
+    bars = [p for p in ET.fromstring(svg).iter() if p.attrib.get("class") == "again"]  # noqa: S314
+    assert len(bars) == 3 + 1  # and the legend's
+    heights = [
+        float(v) for bar in bars for v in re.findall(r"[MV][\d.]* ?([\d.]+)", bar.attrib["d"])
+    ]
+    assert all(0 <= height <= 440 for height in heights)
+    names = [t.name for t in front_figure(picture).data if t.name]
+    assert "re-trained, mean and sd" in names
+
+
+def test_the_page_holds_the_audit_and_obeys_none_of_it(retrained: RunDirectory) -> None:
+    """Tau with its interval, the verdict; a damaged file is one error."""
+    page = write_front_html(retrained).read_text(encoding="utf-8")
+    assert "0.50 [0.25, 0.75]" in page and "too few to say" in page and "12 of 24" in page
+    assert "alert('x')" not in page.replace(page[page.find("/**") : page.rfind("*/")], "")
+    retrained.audit_json_path.write_text("[1]")
+    with pytest.raises(RunError, match="audit"):
+        write_front_html(retrained)
+
+
 def test_an_empty_front_is_said_and_nothing_is_written(run: RunDirectory) -> None:
     """One clear error for both pictures."""
     write(run.front_csv, FRONT, [{"gflops": 4.613, "reference": "small"}])

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import optuna
 import pytest
 from closed_form_world import World
 
@@ -39,7 +40,7 @@ def cluster():
 def run(folder, **options):
     world = World(
         str(folder / "log.txt"), images=2000, fails=options.pop("fails", ""),
-        noise=options.pop("noise", 0.02),
+        noise=options.pop("noise", 0.02), falls=options.pop("falls", False),
     )  # fmt: skip
     values = {
         "space": "smoke", "trials": 8, "workers": 2, "out": str(folder / "run"), "final_seeds": 3,
@@ -171,6 +172,34 @@ def test_the_time_of_re_trainings_counts_those_that_were_killed_too():
     assert (rows["lost"].candidates, rows["lost"].units, rows["lost"].worker_seconds) == (1, 2, 28)
     assert rows["total"].gpu_seconds == gpu_seconds([], sessions, 60.0, again) == 20 + 2 * 33
     assert max(final_times(notes)) == 55.0
+
+
+def test_scores_of_partial_training_enter_no_front_however_high(tmp_path, cluster):
+    """All fall from rung to rung by 10 points: those that stopped early have the highest scores.
+
+    They are on no front, have no objectives in the ledger, do not count for the hypervolume, are
+    not trained again and are in no pair of the audit.
+    """
+    result = run(tmp_path, falls=True, final_seeds=1, trials=16)
+    states = {row["trial"]: row["state"] for row in result.trials}
+    scores = {row["trial"]: row["val_accuracy"] for row in result.trials}
+    best = max(scores, key=scores.__getitem__)
+    assert states[best] == "pruned"
+    members = [row["trial"] for row in result.front if row.get("trial", "") != ""]
+    assert members and {states[n] for n in members} == {"complete"}
+    assert {r["trial"] for r in result.trials if r["on_front"]} == set(members)
+    assert {states[r["trial"]] for r in result.trials if r["final_scores"]} == {"complete"}
+    complete = sum(state == "complete" for state in states.values())
+    assert {line["candidates"] for line in result.audit["lines"]
+            if line["target"] == "full fidelity"} == {complete}  # fmt: skip
+    head = json.loads((tmp_path / "run" / "run.json").read_text())
+    study = optuna.load_study(
+        study_name=head["study"], storage=f"sqlite:///{tmp_path}/run/study.db"
+    )
+    assert {t.number for t in study.best_trials} <= set(members)
+    assert all(t.values is None for t in study.trials if states[t.number] != "complete")
+    top = max(scores[n] for n in members)
+    assert result.hypervolume < top
 
 
 @pytest.mark.parametrize("count", [-1, 1001, True, 1.5])

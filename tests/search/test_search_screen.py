@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -68,6 +69,17 @@ def test_the_live_table_fits_its_terminal_and_holds_every_fact(width):
         assert label in text
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("\r", "")
     assert all(len(line) <= width for line in plain.splitlines())
+
+
+def test_a_re_training_is_a_line_with_its_seed_and_what_is_left_of_all():
+    """Not "rung 2/2" of a trial that has long ended; the live table counts and shows them."""
+    done = replace(unit(7), seed=2, accuracy=0.81)
+    now = progress(final_units=8, final_done=3)
+    line = " ".join(shown([done, now]).split())
+    assert line.startswith("trial 7 seed 2 81.00%") and line.endswith("re-trained 3/8, ETA 1:40")
+    now.front[0]["final_accuracy"] = 0.6875
+    live = shown([now], terminal=True, width=100)
+    assert "3/8" in live and "68.75" in live
 
 
 def test_a_note_with_brackets_is_printed_as_it_is():
