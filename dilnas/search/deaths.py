@@ -28,6 +28,8 @@ def why_dead(cause: Exception | None) -> str:
     text = str(cause)
     if type(cause).__name__ == "OutOfMemoryError" or "NODE_OUT_OF_MEMORY" in text:
         return "the worker died: the machine ran out of memory"
+    if type(cause).__name__ == "ActorUnavailableError" or "node has died" in text:
+        return "the worker died: its node is gone or does not answer"
     if "SYSTEM_ERROR" in text:
         return "the worker died: killed (out of memory?) or crashed in native code"
     return f"the worker died: {last_line(cause)[:200]}"

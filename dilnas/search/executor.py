@@ -205,7 +205,7 @@ def _searcher(
             super().__init__()
             self.running: dict[str, Unit] = {}
             self.causes: dict[str, Exception | None] = {}
-            self.broken: RunError | None = None
+            self.broken: Exception | None = None
 
         def check(self) -> None:
             if self.broken is not None:
@@ -249,7 +249,11 @@ def _searcher(
                     test_accuracy=result["test_accuracy"],
                     seconds=result["seconds"], images=int(result["images"]),
                 )  # fmt: skip
-            on_outcome(outcome)
+            try:
+                on_outcome(outcome)
+            except Exception as problem:
+                self.broken = problem  # Tune takes it for the trial's and goes on
+                raise
 
         def save(self, checkpoint_path: str) -> None:
             """Nothing: the ledger is the only truth."""

@@ -56,7 +56,10 @@ class World:
         path = folder / "world.json"
         done = json.loads(path.read_text()) if path.exists() else []
         while len(done) <= rung:
+            at_work = Path(directory) / "at_work"
+            at_work.write_text(str(os.getpid()))
             time.sleep(self.pause)
+            at_work.unlink(missing_ok=True)
             with Path(self.log).open("a") as log:
                 log.write(f"{number} {len(done)}" + (f" {folder.name}" if again else "") + "\n")
             done.append(self.score(network, len(done), seed))
