@@ -1,6 +1,7 @@
 """One call of ``search``: check, prepare, run the loop, write what was found.
 
-    settings -> space report -> data -> lock -> ledger and run.json -> Ray -> loop -> front, report
+    settings -> space report -> data -> lock -> ledger and run.json -> Ray -> loop, re-training ->
+    front, audit, report
 
 Nothing is written before the budget, the data and the devices have been checked.
 """

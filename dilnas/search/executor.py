@@ -70,7 +70,8 @@ def ray_session(workers: int, *, gpus: float = 0, address: str | None = None) ->
             options |= {"address": address}
         else:
             options |= {
-                "num_cpus": workers, "include_dashboard": False,
+                # "local": also beside a cluster that somebody has started on this machine.
+                "address": "local", "num_cpus": workers, "include_dashboard": False,
                 "_node_ip_address": "127.0.0.1",
             }  # fmt: skip
         try:

@@ -158,7 +158,8 @@ def chosen(
     first, as many as leave ``MOST`` in all; none where the size of the split is not known.
     """
     members = front(list(candidates), cost_name)
-    whole = [c for c in candidates if c.state == COMPLETE and c not in members]
+    known = {c.number for c in members}
+    whole = [c for c in candidates if c.state == COMPLETE and c.number not in known]
     taken = members + [c for c in whole if c.origin == "variant"]
     misses = [c for c in whole if c.origin != "variant"]
     gaps = {c.number: _gap(c, members, cost_name, val_images) for c in misses}

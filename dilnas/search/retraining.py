@@ -81,6 +81,7 @@ class Retraining:
         self._progress = progress
         self._scores = final_scores(ledger.notes())
         self._flying: list[tuple[int, int]] = []
+        self._whole: list[tuple[Candidate, int]] | None = None
         self._began: float | None = None
         self._images = 0
         self.workers = 1
@@ -93,9 +94,12 @@ class Retraining:
         return HeldOut(scores=scores, val_images=self._val_images)
 
     def wanted(self) -> list[tuple[Candidate, int]]:
-        """(candidate, seed) of all re-trainings, in order."""
+        """(candidate, seed) of all re-trainings, in order; fixed once the first has begun."""
+        if self._whole is not None:
+            return self._whole
         seeds = final_seeds(self._settings.seed, self._settings.final_seeds)
-        return wanted(self._ledger.candidates, self._settings.cost_name, self._val_images, seeds)
+        candidates, cost = self._ledger.candidates, self._settings.cost_name
+        return wanted(candidates, cost, self._val_images, seeds)
 
     def missing(self) -> list[tuple[Candidate, int]]:
         """Those of ``wanted`` that have neither a score nor a failure."""
@@ -105,6 +109,8 @@ class Retraining:
     def next_unit(self) -> Unit | Finished | None:
         """The next unit of work, None for nothing now. Not before all trials have ended."""
         left = [] if self._limits.over() else self.missing()
+        if self._whole is None:
+            self._whole = self.wanted()
         new = [(c, seed) for c, seed in left if (c.number, seed) not in self._flying]
         if not new:
             return None if self._flying else FINISHED

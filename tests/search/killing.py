@@ -16,6 +16,8 @@ from pathlib import Path
 import optuna
 from closed_form_world import World
 
+RUNGS = World("").rungs
+
 PAUSE = 0.1
 """Seconds that a rung takes: long enough that a kill hits one now and then."""
 
@@ -39,7 +41,9 @@ def drive(folder, options, address):
 
 
 def scores(folder):
-    """What the ledger holds by ("trial rung"); asked without writing, also of a torn one."""
+    """What the ledger holds by "trial rung", and by "trial rung seed-S" of re-trainings, whose
+    rungs have one score together; asked without writing, also of a torn one.
+    """
     path = folder / "run" / "study.db"
     found = {}
     with (
@@ -52,6 +56,13 @@ def scores(folder):
         )
         for number, text in rows:
             found |= {f"{number} {rung}": score for rung, score in enumerate(json.loads(text))}
+        rows = ledger.execute(
+            "select key, value_json from study_user_attributes where key like 'final:%'"
+        )
+        for key, text in rows:
+            _, number, seed = key.split(":")
+            if (score := json.loads(text))["accuracy"] is not None:
+                found |= {f"{number} {rung} seed-{seed}": score for rung in range(RUNGS)}
     return found
 
 

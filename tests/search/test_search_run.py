@@ -251,6 +251,20 @@ def test_bad_values_are_refused_and_nothing_is_written(tmp_path, options, kind, 
     assert not (tmp_path / "run").exists()
 
 
+def test_a_cluster_that_somebody_has_on_this_machine_is_left_alone():
+    """A search without --address has a Ray of its own, on the loopback."""
+    code = (
+        "from dilnas.search.executor import ray_session\n"
+        "with ray_session(1):\n"
+        "    import ray; print(ray.get_runtime_context().gcs_address.split(':')[0])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+        env={**os.environ, "RAY_ADDRESS": "127.0.0.1:9"},
+    )  # fmt: skip
+    assert done.stdout.strip() == "127.0.0.1"
+
+
 def test_importing_the_room_loads_nothing_heavy():
     """``dilnas.search`` imports without torch, Ray, Optuna and numpy."""
     code = (
