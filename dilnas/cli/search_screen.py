@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
@@ -174,7 +175,8 @@ def _front(p: Progress, width: int) -> Table:
 
 
 def _eta(p: Progress) -> str:
-    return "–" if p.eta_s is None else clock(p.eta_s)
+    """Time left; a search that GPU-hours alone end does not know it."""
+    return "–" if p.eta_s is None or math.isinf(p.eta_s) else clock(p.eta_s)
 
 
 def clock(seconds: float) -> str:

@@ -17,7 +17,7 @@ __all__ = ["front_svg", "ticks", "write_front_svg"]
 
 WIDTH, HEIGHT = 760, 440
 LEFT, RIGHT, TOP, BOTTOM = 64, 24, 48, 56
-MOST_TITLE = 28
+MOST_TITLE = 20
 """Characters of a run's name that fit beside the legend."""
 
 # Okabe and Ito's colours, told apart by every kind of colour vision, and shapes beside them.

@@ -31,8 +31,8 @@ class World:
     ballast: int = 0
     """Bytes of the checkpoint, besides what it says."""
     fails: str = ""
-    """How candidates 1 and 2 fail: "raise", "nan", "exit"; "start": no worker begins; "finals": all
-    re-trainings of candidates 1 and 2; or not."""
+    """How candidates 1 and 2 fail: "raise", "nan", "exit"; "start": no worker begins; "finals",
+    "finals exit": all their re-trainings; or not."""
     images: int | None = None
     falls: bool = False
     """Whether scores fall from rung to rung: partial ones are then the highest of all."""
@@ -44,7 +44,9 @@ class World:
         folder = Path(directory)
         again = folder.name.startswith("seed-")
         number = int(folder.parent.name if again else folder.name)
-        if self.fails == "finals" and again and number in (1, 2):
+        if self.fails.startswith("finals") and again and number in (1, 2):
+            if self.fails == "finals exit":
+                os._exit(1)
             raise ValueError("this one does not train again")
         if self.fails in ("raise", "nan", "exit") and number in (1, 2):
             if self.fails == "exit":

@@ -112,19 +112,30 @@ def test_more_seeds_later_are_added_and_none_is_trained_twice(tmp_path, cluster)
     assert max(worked(tmp_path).values()) == 1
 
 
-def test_a_re_training_that_fails_is_recorded_with_its_reason_and_stops_nothing(tmp_path, cluster):
-    """Candidates 1 and 2 raise when trained again: said in their rows, not tried once more."""
-    result = run(tmp_path, fails="finals", trials=4, final_seeds=2)
+@pytest.mark.parametrize(
+    ("fails", "reason"),
+    [("finals", "does not train again"), ("finals exit", "the worker died")],
+)
+def test_a_re_training_that_fails_is_recorded_with_its_reason_and_stops_nothing(
+    tmp_path, cluster, fails, reason
+):
+    """Candidates 1 and 2 raise, or end their worker twice, when trained again: said in their rows,
+    not tried once more.
+    """
+    result = run(tmp_path, fails=fails, trials=4, final_seeds=2)
+    lost = {row["on"]: row["units"] for row in result.spend}["lost"]
+    assert (lost > 0) == (fails == "finals exit")
     by_number = {row["trial"]: row for row in result.front if row.get("trial", "") != ""}
     failed = {n: row for n, row in by_number.items() if n in (1, 2)}
     assert failed
     for row in failed.values():
-        assert "does not train again" in row["final_failed"]
+        assert reason in row["final_failed"]
+        assert row["final_failed"].endswith("for the second time") == (fails == "finals exit")
         assert row["final_accuracy"] == "" and row["final_seeds"] == 0
         assert row["membership"] == ""
     others = [row for n, row in by_number.items() if n not in (1, 2)]
     assert all(row["final_seeds"] == 2 for row in others)
-    assert run(tmp_path, fails="finals", trials=4, final_seeds=2).trained == 0
+    assert run(tmp_path, fails=fails, trials=4, final_seeds=2).trained == 0
 
 
 def test_a_time_limit_leaves_a_share_for_the_re_training(tmp_path):

@@ -1,6 +1,7 @@
 """What a search shows: plain lines where nobody watches, a table that fits where one does."""
 
 import io
+import math
 import re
 from dataclasses import replace
 
@@ -69,6 +70,13 @@ def test_the_live_table_fits_its_terminal_and_holds_every_fact(width):
         assert label in text
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("\r", "")
     assert all(len(line) <= width for line in plain.splitlines())
+
+
+@pytest.mark.parametrize("eta", [None, math.inf])
+def test_a_time_left_that_nobody_knows_is_a_dash(eta):
+    """Before the first rung, and where GPU-hours alone end the search."""
+    assert shown([unit(7), progress(eta_s=eta)]).rstrip().endswith("12/24, ETA –")
+    assert "–" in shown([progress(eta_s=eta)], terminal=True)
 
 
 def test_a_re_training_is_a_line_with_its_seed_and_what_is_left_of_all():
