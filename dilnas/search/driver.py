@@ -24,6 +24,7 @@ from dilnas.runs import RunDirectory
 from dilnas.search.accounts import write_accounts
 from dilnas.search.candidate import COMPLETE, REJECTED
 from dilnas.search.clock import SearchClock
+from dilnas.search.cluster import head_watched
 from dilnas.search.domain import SpaceDomain
 from dilnas.search.evaluator import Description
 from dilnas.search.events import Event, Note, Progress, SearchResult
@@ -256,11 +257,12 @@ class _Search:
     def _train(self, place: Workplace) -> None:
         self._poll()
         self._loop.workers = self._retraining.workers = place.workers or 1
-        run_units(
-            self._next_unit, self._on_outcome, self._evaluator, poll=self._poll,
-            workers=place.workers or 1, threads=place.threads, gpus=place.gpus,
-            scratch=self._run.path / ".ray",
-        )  # fmt: skip
+        with head_watched(lambda text: self._tell(Note(text))):
+            run_units(
+                self._next_unit, self._on_outcome, self._evaluator, poll=self._poll,
+                workers=place.workers or 1, threads=place.threads, gpus=place.gpus,
+                scratch=self._run.path / ".ray",
+            )  # fmt: skip
 
     def _result(self) -> SearchResult:
         """Write the CSV files and the pictures from the ledger, and return what they hold."""

@@ -48,6 +48,7 @@ def drive(folder, options, at, beat=1000.0):
     # A beat is a write at a moment of its own.
     for beating in ("clock", "lease"):
         importlib.import_module(f"dilnas.search.{beating}").BEAT_SECONDS = beat
+    driver.head_watched = nullcontext
     driver.ray_session = lambda *_, **__: nullcontext()
     search = importlib.import_module("dilnas.search").search
     world = World(str(folder / "log.txt"), rungs=options["rungs"], pause=options.get("pause", 0))

@@ -5,6 +5,8 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -14,6 +16,8 @@ import postgres
 import pytest
 from closed_form_world import World
 from killing import workers_under
+from test_search_ctrl_c import COMMAND, HERE, worked
+from test_search_kill import until
 
 from dilnas.search import search
 from dilnas.search.events import Note, UnitDone
@@ -114,3 +118,35 @@ def test_a_node_lost_in_the_middle_loses_no_trial(tmp_path, server, cluster):
     worked = collections.Counter((tmp_path / "log.txt").read_text().splitlines())
     assert max(worked.values()) == 1
     assert not (tmp_path / "run" / "study.db").exists()
+
+
+@pytest.mark.slow
+def test_a_head_that_is_lost_ends_the_command_with_a_word_and_loses_nothing(tmp_path):
+    """Ray ends the process then; the same command, with another cluster, goes on."""
+    os.environ.update(QUIET)
+    from ray.cluster_utils import Cluster
+
+    def command(address):
+        words = ["search", "--space", "smoke", "--trials", "4", "--out", str(tmp_path / "run")]
+        return subprocess.Popen(
+            [sys.executable, "-c", COMMAND, str(HERE), str(tmp_path / "log.txt"), *words,
+             "--address", address],
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    for lost in (True, False):
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+        try:
+            process = command(cluster.address)
+            if lost:
+                until(lambda: len(worked(tmp_path)) >= 2)
+                cluster.head_node.kill_all_processes(check_alive=False, allow_graceful=False)
+                said = process.communicate(timeout=120)[1]
+                assert process.returncode and "Ray is gone" in said and "Traceback" not in said
+            else:
+                assert process.wait(300) == 0
+        finally:
+            process.kill()
+            cluster.shutdown()
+    counts = collections.Counter(worked(tmp_path))
+    assert sum(count - 1 for count in counts.values()) <= 1
