@@ -60,6 +60,13 @@ def search(
             show_default=False,
         ),
     ] = None,
+    trial_timeout: Annotated[
+        str | None,
+        typer.Option(
+            help="End a training, from one rung to the next, after this (default: ten times what "
+            "others took, 10m at least)."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the proposals and of training.")] = 0,
     data: Annotated[
         str, typer.Option(help="embedded, fashion-mnist, or a folder of images, IDX or CIFAR.")
@@ -106,7 +113,8 @@ def search(
         result = run(
             space, budget_gflops=budget_gflops, budget_mparams=budget_mparams,
             budget_mb=budget_mb, objectives=tuple(objectives.split(",")), trials=trials,
-            time_limit=_seconds(time_limit), gpu_hours=gpu_hours, final_seeds=final_seeds,
+            time_limit=_seconds(time_limit, "--time-limit"), gpu_hours=gpu_hours,
+            final_seeds=final_seeds, trial_timeout=_seconds(trial_timeout, "--trial-timeout"),
             seed=seed, data=data,
             proxy=proxy, sampler=sampler, workers=workers, gpus_per_trial=gpus_per_trial,
             address=address, storage=storage, out=out, on_event=screen.show,
@@ -127,7 +135,7 @@ def _console(*, stderr: bool) -> Console:
     return console if console.is_terminal else Console(stderr=stderr, width=140)
 
 
-def _seconds(text: str | None) -> float | None:
+def _seconds(text: str | None, where: str) -> float | None:
     """Seconds of "90", "90s", "30m" or "2h". Raises InputError for anything else."""
     from dilnas.errors import InputError
 
@@ -137,9 +145,7 @@ def _seconds(text: str | None) -> float | None:
     try:
         return float(text[:-1]) * unit if unit else float(text)
     except ValueError:
-        raise InputError(
-            "not a time", where="--time-limit", expected="90s | 30m | 2h", got=text
-        ) from None
+        raise InputError("not a time", where=where, expected="90s | 30m | 2h", got=text) from None
 
 
 def _print_end(console: Console, result: SearchResult) -> None:

@@ -23,6 +23,7 @@ def search(
     time_limit: float | None = None,
     gpu_hours: float | None = None,
     final_seeds: int | None = None,
+    trial_timeout: float | None = None,
     seed: int = 0,
     data: str = "embedded",
     proxy: str = "quick",
@@ -50,6 +51,8 @@ def search(
         gpu_hours: hours of GPUs, of all trainings and calls together, after which none begins.
         final_seeds: seeds, none of them the search's, with which the front is trained again at the
             end; None: 2 for the proxy quick, 1 for smoke, else 3; 0: no re-training.
+        trial_timeout: seconds from one rung to the next after which a training is taken for a hang,
+            ended, and its candidate failed; else ten times what like ones took.
         seed: of proposals and training.
         data: what ``dilnas.data.load_data`` takes.
         proxy: name of the training setting, ``dilnas.train.PROXIES``.
@@ -77,6 +80,7 @@ def search(
         time_limit=time_limit,
         gpu_hours=gpu_hours,
         final_seeds=final_seeds,
+        trial_timeout=trial_timeout,
         seed=seed,
         data=data,
         proxy=proxy,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dilnas.search.failures import WorkerRuinedError
+
 __all__ = ["kept_error", "last_line", "why_dead"]
 
 
@@ -26,6 +28,9 @@ def last_line(cause: Exception | None) -> str:
 def why_dead(cause: Exception | None) -> str:
     """Why a worker process is gone, as far as Ray knows."""
     text = str(cause)
+    mark = f"{WorkerRuinedError.__name__}: "
+    if mark in text:
+        return f"the worker lost its GPU: {text.rpartition(mark)[2].strip()}"
     if type(cause).__name__ == "OutOfMemoryError" or "NODE_OUT_OF_MEMORY" in text:
         return "the worker died: the machine ran out of memory"
     if type(cause).__name__ == "ActorUnavailableError" or "node has died" in text:

@@ -43,6 +43,7 @@ from dilnas.search.scheduler import rule_for
 from dilnas.search.settings import Settings, Workplace, default_directory
 from dilnas.search.spend import final_work, spend_table
 from dilnas.search.storage import check_storage
+from dilnas.search.timeouts import TimeOut
 from dilnas.search.unit import Evaluator, Finished, Outcome, Unit
 
 if TYPE_CHECKING:
@@ -260,6 +261,7 @@ class _Search:
         with head_watched(lambda text: self._tell(Note(text))):
             run_units(
                 self._next_unit, self._on_outcome, self._evaluator, poll=self._poll,
+                allowed=TimeOut(self._ledger, self._clock, self._settings.trial_timeout),
                 workers=place.workers or 1, threads=place.threads, gpus=place.gpus,
                 scratch=self._run.path / ".ray",
             )  # fmt: skip

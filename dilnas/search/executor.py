@@ -11,7 +11,6 @@ begins a new experiment. Tune's ``Searcher`` here is a door to two functions, it
 from __future__ import annotations
 
 import logging
-import math
 import os
 import shutil
 import warnings
@@ -21,9 +20,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from dilnas.errors import DataError, DependencyError, DeviceError, InputError, RunError
+from dilnas.errors import DeviceError, InputError, RunError
 from dilnas.search.deaths import kept_error, last_line, why_dead
 from dilnas.search.unit import Evaluator, Finished, Outcome, Unit
+from dilnas.search.watch import watch
+from dilnas.search.worker import worker_class
 
 __all__ = ["ray_session", "run_units"]
 
@@ -44,9 +45,6 @@ QUIET = {
     "TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "100000",
 }
 
-
-NOT_ITS_FAULT = (DataError, DependencyError, DeviceError, RunError)
-"""What ends a training for reasons of the machine's, not of the candidate's: a full disk, say."""
 
 LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """Set to 0, Ray binds to the loopback interface on every system; read when Ray is imported."""
@@ -107,6 +105,7 @@ def run_units(
     evaluator: Evaluator,
     *,
     poll: Callable[[], None],
+    allowed: Callable[[Unit], float],
     workers: int,
     threads: int,
     gpus: float = 0,
@@ -115,9 +114,10 @@ def run_units(
     """Run units until ``next_unit`` says ``FINISHED`` and all have ended; needs a Ray session.
 
     The functions are called in this process and thread, ``poll`` about ten times a second.
-    ``next_unit`` returning None means "nothing now". An exception that one of them raises ends the
-    loop and comes out here; what was being trained is then abandoned. ``scratch`` is Tune's folder,
-    removed at the end.
+    ``next_unit`` returning None means "nothing now". A unit that runs longer than the seconds that
+    ``allowed`` gives for it is ended; its outcome says so. An exception that one of them raises
+    ends the loop and comes out here; what was being trained is then abandoned. ``scratch`` is
+    Tune's folder, removed at the end.
 
     Raises RunError when a worker cannot start, or a full disk or lost data ends a training: no
     candidate is to blame, the next would fail too.
@@ -131,7 +131,7 @@ def run_units(
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(workers)
     door = _searcher(next_unit, on_outcome, workers)
     shutil.rmtree(scratch, ignore_errors=True)  # of a driver that was killed
-    trainable = tune.with_parameters(_trainable(), evaluator=evaluator, threads=threads)
+    trainable = tune.with_parameters(worker_class(), evaluator=evaluator, threads=threads)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -140,56 +140,14 @@ def run_units(
                 scheduler=_scheduler(door.causes), reuse_actors=True, verbose=0,
                 resources_per_trial={"cpu": 1, "gpu": gpus} if gpus else {"cpu": 1},
                 storage_path=str(scratch.resolve()), raise_on_failed_trial=False,
-                max_failures=0, callbacks=[_each_step(door.check, poll)],
+                max_failures=0,
+                callbacks=[
+                    _each_step(door.check, poll), watch(door.running, allowed, door.overdue),
+                ],
             )  # fmt: skip
     finally:
         quiet.setLevel(level)
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _trainable() -> Any:
-    """The class that Tune runs in a worker: one step is one unit."""
-    from ray import tune
-
-    class Worker(tune.Trainable):  # type: ignore[misc, unused-ignore]
-        """Keeps its evaluator, and so torch and the data, between units."""
-
-        def setup(self, config: dict[str, Any], evaluator: Evaluator, threads: int) -> None:
-            import torch
-
-            torch.set_num_threads(threads)
-            evaluator.describe()  # what a worker lacks (a module, the data) is no candidate's fault
-            self._evaluator = evaluator
-            self._unit = config["unit"]
-
-        def reset_config(self, new_config: dict[str, Any]) -> bool:
-            self._unit = new_config["unit"]
-            return True
-
-        def step(self) -> dict[str, Any]:
-            unit = self._unit
-            try:
-                metrics = self._evaluator(
-                    unit["architecture"], unit["rung"],
-                    directory=unit["directory"], seed=unit["seed"],
-                )  # fmt: skip
-                tested = self._tested(metrics["accuracy"])
-            except NOT_ITS_FAULT as error:
-                return {"broken": str(error), "done": True}
-            except Exception as error:  # noqa: BLE001 - whatever a candidate raises is its result
-                text = " ".join(str(error).split())[:300]
-                return {"error": f"{type(error).__name__}: {text}", "done": True}
-            kept = {name: float(metrics[name]) for name in ("accuracy", "seconds", "images")}
-            return {**kept, "test_accuracy": tested, "error": "", "done": True}
-
-        def _tested(self, accuracy: float) -> float:
-            """Test accuracy of a re-training that did not diverge, else NaN."""
-            unit = self._unit
-            if not unit["final"] or not math.isfinite(accuracy):
-                return math.nan
-            return self._evaluator.test(unit["architecture"], directory=unit["directory"])
-
-    return Worker
 
 
 def _searcher(
@@ -207,6 +165,7 @@ def _searcher(
             self.running: dict[str, Unit] = {}
             self.causes: dict[str, Exception | None] = {}
             self.broken: Exception | None = None
+            self.overdue: dict[str, float] = {}
 
         def check(self) -> None:
             if self.broken is not None:
@@ -241,7 +200,11 @@ def _searcher(
                         f"no worker can start: {last_line(cause)}", where=f"trial {unit.number}"
                     )
                     return
-                outcome = Outcome(unit=unit, error=why_dead(cause), died=True)
+                if trial_id in self.overdue:
+                    late = f"timed out after {self.overdue.pop(trial_id):,.10g} s"
+                    outcome = Outcome(unit=unit, error=late)
+                else:
+                    outcome = Outcome(unit=unit, error=why_dead(cause), died=True)
             elif result["error"]:
                 outcome = Outcome(unit=unit, error=result["error"])
             else:

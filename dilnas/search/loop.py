@@ -24,6 +24,7 @@ from dilnas.search.candidate import (
     RungScore,
 )
 from dilnas.search.events import Event, Note, Progress, UnitDone
+from dilnas.search.failures import SameFailure
 from dilnas.search.ledger import Ledger
 from dilnas.search.limits import Limits
 from dilnas.search.proposer import Proposal, Proposer
@@ -87,6 +88,7 @@ class Loop:
         self._flying: dict[int, int] = {}
         self._images = 0
         self._exhausted = False
+        self._failures = SameFailure()
         self._designs: list[Proposal] | None = None
         self._architectures: dict[int, Architecture] = {}
         self.workers = 1
@@ -96,9 +98,13 @@ class Loop:
     # --- what to do next --------------------------------------------------------------------
 
     def poll(self) -> None:
-        """Raise KeyboardInterrupt if a Ctrl-C came since: between two writes, not inside one."""
+        """Raise KeyboardInterrupt if a Ctrl-C came since: between two writes, not inside one.
+
+        RunError when no candidate can be trained here.
+        """
         if self.interrupted:
             raise KeyboardInterrupt
+        self._failures.check()
 
     def next_unit(self) -> Unit | Finished | None:
         """The next unit of work, None for nothing now."""
@@ -181,6 +187,8 @@ class Loop:
             reason = outcome.error or "diverged: the accuracy is not a number"
             reason += "; for the second time" if outcome.died else ""
             candidate = self._ledger.fail(number, reason, at)
+            if not any(c.scores for c in self._ledger.candidates):
+                self._failures.add(candidate.reason)
         else:
             self._images += score.images - (before.scores[-1].images if before.scores else 0)
             candidate = self._ledger.score(number, score)

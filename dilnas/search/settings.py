@@ -32,8 +32,8 @@ MOST_SEEDS = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """One search. All but its limits (``trials``, ``time_limit``, ``gpu_hours``,
-    ``final_seeds``) make it what it is: those may change later.
+    """One search. All but its limits (``trials``, ``time_limit``, ``gpu_hours``, ``final_seeds``,
+    ``trial_timeout``) make it what it is: those may change later.
 
     Attributes:
         space: name or path of the search space.
@@ -49,6 +49,7 @@ class Settings:
         gpu_hours: hours of GPUs, of all workers and sessions together, after which no new unit of
             work begins.
         final_seeds: seeds that the front is re-trained with at the end.
+        trial_timeout: seconds after which a unit of work is taken for a hang; None: from like ones.
     """
 
     space: str
@@ -63,6 +64,7 @@ class Settings:
     storage: str | None
     gpu_hours: float | None = None
     final_seeds: int = 0
+    trial_timeout: float | None = None
 
     @classmethod
     def checked(
@@ -80,6 +82,7 @@ class Settings:
         storage: str | None,
         gpu_hours: float | None = None,
         final_seeds: int | None = None,
+        trial_timeout: float | None = None,
     ) -> Settings:
         """Settings from a user's values. Raises InputError naming the option at fault."""
         limits = {}
@@ -94,6 +97,8 @@ class Settings:
             time_limit = _positive(time_limit, "--time-limit")
         if gpu_hours is not None:
             gpu_hours = _positive(gpu_hours, "--gpu-hours")
+        if trial_timeout is not None:
+            trial_timeout = _positive(trial_timeout, "--trial-timeout")
         _whole(seed, "--seed", 0, 2**31 - 1)
         if final_seeds is None:
             final_seeds = default_seeds(proxy)
@@ -106,6 +111,7 @@ class Settings:
             space=space, budgets=limits, cost_name=_cost_objective(objectives), trials=trials,
             time_limit=time_limit, seed=seed, data=data, proxy=proxy, sampler=sampler,
             storage=storage, gpu_hours=gpu_hours, final_seeds=final_seeds,
+            trial_timeout=trial_timeout,
         )  # fmt: skip
 
     @property

@@ -5,15 +5,18 @@ the seed.
 Every rung that is really worked on leaves a line in ``log``.
 """
 
+import ctypes
 import json
 import math
 import os
 import random
+import signal
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from ray import cloudpickle
 
 from dilnas.arch import Architecture
@@ -31,8 +34,8 @@ class World:
     ballast: int = 0
     """Bytes of the checkpoint, besides what it says."""
     fails: str = ""
-    """How candidates 1 and 2 fail: "raise", "nan", "exit"; "start": no worker begins; "finals",
-    "finals exit": all their re-trainings; or not."""
+    """How candidates 1 and 2 fail, a key of ``FAILURES``; "all ..." for every one; "start": no
+    worker begins; "finals", "finals exit": all their re-trainings; or not."""
     images: int | None = None
     falls: bool = False
     """Whether scores fall from rung to rung: partial ones are then the highest of all."""
@@ -48,11 +51,10 @@ class World:
             if self.fails == "finals exit":
                 os._exit(1)
             raise ValueError("this one does not train again")
-        if self.fails in ("raise", "nan", "exit") and number in (1, 2):
-            if self.fails == "exit":
-                os._exit(1)
-            if self.fails == "raise":
-                raise ValueError("this one does not train")
+        how = self.fails.removeprefix("all ")
+        if how in FAILURES and (number in (1, 2) or how != self.fails):
+            Path(f"{self.log}.{number}").write_text(str(os.getpid()))
+            FAILURES[how](number)
             return {"accuracy": math.nan, "seconds": 0.0, "images": 0}
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "world.json"
@@ -92,6 +94,34 @@ def in_a_worker():
     from ray._private.worker import WORKER_MODE, global_worker
 
     return global_worker.mode == WORKER_MODE
+
+
+def raises(error):
+    raise error
+
+
+def hang(number):
+    """One worker hangs in native code with the GIL in its hands, the other is stopped whole."""
+    if number % 2:
+        ctypes.PyDLL(None).sleep(3600)
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+FAILURES = {
+    "raise": lambda number: raises(ValueError("this one does not train")),
+    "nan": lambda number: None,
+    "exit": lambda number: os._exit(1),
+    "hang": hang,
+    "host memory": lambda number: bytearray(1 << 60),
+    "torch's host memory": lambda number: torch.empty(1 << 60),
+    "GPU memory": lambda number: raises(torch.OutOfMemoryError(
+        f"CUDA out of memory. Tried to allocate {number}.00 GiB. GPU 0 has a total capacity of "
+        "79.10 GiB of which 1.50 GiB is free. Of the allocated memory 70.00 GiB is allocated by"
+    )),
+    "lost GPU": lambda number: raises(RuntimeError(
+        "CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be\nX"
+    )),
+}  # fmt: skip
 
 
 # Ray's workers cannot import a test's helper: send the class itself.
