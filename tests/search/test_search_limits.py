@@ -24,8 +24,8 @@ def cluster():
         for name, value in QUIET.items():
             patch.setenv(name, value)
         ray.init(
-            num_cpus=2, num_gpus=2, include_dashboard=False, _node_ip_address="127.0.0.1",
-            log_to_driver=False,
+            address="local", num_cpus=2, num_gpus=2, include_dashboard=False,
+            log_to_driver=False, _node_ip_address="127.0.0.1",
         )  # fmt: skip
         yield ray.get_runtime_context().gcs_address
         ray.shutdown()
