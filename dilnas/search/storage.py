@@ -121,16 +121,17 @@ def _engine_options(url: str) -> dict[str, Any]:
     """SQLAlchemy's options: time-outs; and a connection that a server has closed is not used."""
     from sqlalchemy.engine import make_url
 
-    backend = make_url(url).get_backend_name()
-    if backend == "sqlite":
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
         return {"connect_args": {"timeout": SQLITE_SECONDS}}
-    if backend not in ("postgresql", "mysql", "mariadb"):
-        return {}
-    connect: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS}
-    return {
-        "pool_pre_ping": True,
-        "connect_args": connect | (KEEPALIVE if backend == "postgresql" else {}),
+    # What other drivers call these is not known here; they keep their own time-outs.
+    known: dict[str, dict[str, Any]] = {
+        "psycopg": {"connect_timeout": CONNECT_SECONDS, **KEEPALIVE},
+        "psycopg2": {"connect_timeout": CONNECT_SECONDS, **KEEPALIVE},
+        "mysqldb": {"connect_timeout": CONNECT_SECONDS},
+        "pymysql": {"connect_timeout": CONNECT_SECONDS},
     }
+    return {"pool_pre_ping": True, "connect_args": known.get(parsed.get_driver_name(), {})}
 
 
 def shown_url(url: str) -> str:
