@@ -216,8 +216,15 @@ class Loop:
         return True
 
     def settle(self) -> None:
-        """Bring the ledger in order after a kill: a candidate with all its scores is complete."""
+        """Bring the ledger in order after a kill: a candidate with all its scores is complete, one
+        that a lost connection to the database left there twice has failed.
+        """
+        seen: set[str] = set()
         for candidate in self._ledger.candidates:
+            if candidate.state == RUNNING and candidate.key in seen:
+                self._ledger.fail(candidate.number, "recorded twice", self._clock())
+                continue
+            seen.add(candidate.key)
             if candidate.state == RUNNING and candidate.rung == self._rule.rungs - 1:
                 self._ledger.complete(candidate.number)
 

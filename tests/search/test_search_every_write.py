@@ -101,6 +101,23 @@ def test_killed_before_any_write_a_search_goes_on(tmp_path):
     every_write(tmp_path, {"trials": 3, "rungs": 2, "final_seeds": 1})
 
 
+def test_a_candidate_that_a_lost_connection_left_twice_is_trained_once(tmp_path):
+    """The ledger's database did its part and the answer was lost: the second one has failed."""
+    context = processes()
+    options = {"trials": 4, "rungs": 2}
+    assert life(context, tmp_path, options, at=14) == -9
+    head = json.loads((tmp_path / "run" / "run.json").read_text())
+    storage = f"sqlite:///{tmp_path}/run/study.db"
+    study = optuna.load_study(study_name=head["study"], storage=storage)
+    study.add_trial(next(t for t in study.trials if t.state.name == "RUNNING"))
+    twice = study.trials[-1].number
+    assert life(context, tmp_path, options) == 0
+    assert max(worked(tmp_path).values()) <= 2  # what the kill cut off, perhaps
+    failed = [t for t in trials(tmp_path) if t.state.name == "FAIL"]
+    assert [(t.number, t.user_attrs["reason"]) for t in failed] == [(twice, "recorded twice")]
+    assert not any(line.startswith(f"{twice} ") for line in worked(tmp_path))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["auto", "random", "nsga2"])
 def test_killed_before_any_write_a_longer_search_goes_on(tmp_path, sampler):
