@@ -27,7 +27,7 @@ class TimeOut:
     Args:
         ledger: with the like trainings.
         clock: seconds of all sessions so far.
-        fixed: the same for all; None: from like trainings.
+        fixed: the same for every rung; None: from like trainings.
     """
 
     def __init__(self, ledger: Ledger, clock: Callable[[], float], fixed: float | None) -> None:
@@ -38,12 +38,12 @@ class TimeOut:
     def __call__(self, unit: Unit) -> float:
         """Seconds that ``unit`` may run, as known now; grows with what other units take."""
         if self._fixed is not None:
-            return self._fixed
+            # A final re-training begins from the start: all rungs are one unit.
+            return self._fixed * (unit.rung + 1 if unit.final else 1)
         longest = self._longest(unit)
         if not longest:
             return UNKNOWN
         rung = max(longest)
-        # A final re-training begins from the start: all rungs are one unit.
         took = sum(longest.values()) if unit.final else longest[rung]
         return max(SHORTEST, took * FACTOR ** (1 + unit.rung - rung))
 

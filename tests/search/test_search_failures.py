@@ -167,6 +167,8 @@ def test_the_time_out_comes_from_like_trainings():
     assert limit(told([(1.0, [])]), 0, 0) == UNKNOWN
     assert limit(ledger, 2, 0, fixed=7.0) == 7.0
     assert limit(ledger, 0, 1, final=True) == 10 * (150 + 400)
+    # A time of the user's is for a rung; a re-training goes through both.
+    assert limit(ledger, 0, 1, fixed=7.0, final=True) == 14.0
 
 
 @given(st.lists(st.floats(0.1, 1e4), min_size=1, max_size=8), st.floats(1.0, 3.0))
