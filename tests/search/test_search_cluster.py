@@ -103,7 +103,7 @@ def test_a_node_lost_in_the_middle_loses_no_trial(tmp_path, server, cluster):
     world = World(str(tmp_path / "log.txt"), pause=PAUSE)
     watch = Watch(tmp_path / "run", cluster)
     result = search(
-        "smoke", trials=6, address=cluster.address, storage=server.url,
+        "smoke", trials=6, final_seeds=0, address=cluster.address, storage=server.url,
         out=str(tmp_path / "run"), evaluator=world, on_event=watch,
     )  # fmt: skip
     head = json.loads((tmp_path / "run" / "run.json").read_text())
