@@ -189,9 +189,9 @@ class ClosedForm:
 
 
 KINDS = {
-    "mild": {"waves": 0.05, "pairs": 0.15, "capacity": 1.5},
-    "rugged": {"waves": 0.3, "wave_length": 0.45, "pairs": 0.25},
-    "flat": {"waves": 0.1, "capacity": 0.5, "span": 0.015, "noise": 0.002},
+    "mild": {"waves": 0.05, "pairs": 0.15, "capacity": 1.5, "span": 0.06},
+    "rugged": {"waves": 0.3, "wave_length": 0.45, "pairs": 0.25, "span": 0.06},
+    "flat": {"waves": 0.1, "capacity": 0.5, "span": 0.02, "noise": 0.002},
 }
 """mild: widths first, some interaction. rugged: more than half of the variation follows no single
 axis. flat: cost says little about accuracy, and the differences are small."""
