@@ -36,7 +36,7 @@ class Trace:
         epochs: (N,) full trainings' worth of training that was spent when each did.
         noisy: (N,) the scores that the search saw.
         spent: full trainings' worth in all.
-        trained: candidates that were started.
+        started: (M, A) codes of all candidates that were trained at all, by number.
         seconds: simulated time at the end.
     """
 
@@ -44,7 +44,7 @@ class Trace:
     epochs: Any
     noisy: Any
     spent: float
-    trained: int
+    started: Any
     seconds: float
 
 
@@ -132,5 +132,5 @@ def _trace(ledger: Ledger, done: list[tuple[int, float]], spent: float, seconds:
         codes=np.array([found[number].code for number, _ in done]),
         epochs=np.array([epochs for _, epochs in done]),
         noisy=np.array([found[number].accuracy for number, _ in done]),
-        spent=spent, trained=sum(bool(c.scores) for c in found), seconds=seconds,
+        spent=spent, started=np.array([c.code for c in found if c.scores]), seconds=seconds,
     )  # fmt: skip

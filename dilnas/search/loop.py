@@ -131,7 +131,10 @@ class Loop:
                 rung = max(candidate.target, candidate.rung + 1)
                 return self._ledger.send(candidate.number, rung, self._clock())
         ending = self._exhausted or self._limits.nothing_new()
-        promoted = next_promotion(self._ledger.candidates, self._rule, ending=ending)
+        promoted = next_promotion(
+            self._ledger.candidates, self._rule, ending=ending,
+            forecast=self._proposer.forecast(self._ledger.candidates),
+        )  # fmt: skip
         if promoted is not None:
             return self._ledger.send(promoted.number, promoted.rung + 1, self._clock())
         return None if ending else self._new_candidate()

@@ -20,6 +20,7 @@ from dilnas.arch import Architecture
 from dilnas.errors import BudgetError
 from dilnas.search.candidate import Candidate, Figures
 from dilnas.search.domain import Domain, excess
+from dilnas.search.forecast import Forecast, Forecaster
 from dilnas.search.moves import redrawn
 from dilnas.search.sampling import STARTUP, ask
 
@@ -75,6 +76,7 @@ class Proposer:
         self._axes = domain.axes
         self._lengths = [length for _, length in domain.axes]
         self._pool = self._feasible_pool()
+        self._forecaster = Forecaster(domain, self._pool, budgets, cost_name)
 
     # --- designs to start from --------------------------------------------------------------
 
@@ -151,6 +153,11 @@ class Proposer:
         nearest = self._nearest_new(code, taken, number, origin)
         return rejected + nearest if nearest else []
 
+    def forecast(self, candidates: Sequence[Candidate]) -> Forecast | None:
+        """What the scores say of every code; None with fewer than ``STARTUP`` of them."""
+        enough = sum(c.alive and c.rung >= 0 for c in candidates) >= STARTUP
+        return self._forecaster.forecast(candidates) if enough else None
+
     def _origin(self, candidates: Sequence[Candidate]) -> str:
         scored = sum(c.alive and c.rung >= 0 for c in candidates)
         if self._sampler == "random" or scored < STARTUP:
@@ -160,10 +167,8 @@ class Proposer:
     def _promising(self, candidates: Sequence[Candidate], number: int) -> Iterator[tuple[int, ...]]:
         from dilnas.search.ehvi import promising
 
-        return promising(
-            candidates, self._rng(number, 0), domain=self._domain, budgets=self._budgets,
-            cost_name=self._cost_name, pool=self._pool,
-        )  # fmt: skip
+        forecast = self._forecaster.forecast(candidates)
+        return promising(forecast, self._pool, self._lengths, self._rng(number, 0))
 
     def _random(self, number: int) -> tuple[int, ...]:
         place = int(self._rng(number, 0).integers(len(self._pool)))

@@ -14,9 +14,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dilnas.search.candidate import Candidate, front, points
+
+if TYPE_CHECKING:
+    from dilnas.search.forecast import Forecast
 
 __all__ = ["PromotionRule", "cost_bands", "next_promotion", "promotion_order", "rule_for"]
 
@@ -51,6 +54,7 @@ class PromotionRule:
     bands: int
     cost_name: str
     first: int = 0
+    planned: int = 0
 
 
 def rule_for(
@@ -69,6 +73,7 @@ def rule_for(
         bands=max(1, min(MAX_BANDS, trials // BAND_SIZE)),
         cost_name=cost_name,
         first=first,
+        planned=trials,
     )
 
 
@@ -112,7 +117,11 @@ def promotion_order(values: Any) -> list[int]:
 
 
 def next_promotion(
-    candidates: Sequence[Candidate], rule: PromotionRule, *, ending: bool
+    candidates: Sequence[Candidate],
+    rule: PromotionRule,
+    *,
+    ending: bool,
+    forecast: Forecast | None = None,
 ) -> Candidate | None:
     """The paused candidate to train one rung further now, or None.
 
@@ -126,7 +135,10 @@ def next_promotion(
         for candidate in reached:
             if candidate.origin == "variant" and _waits_at(candidate, rung):
                 return candidate
-        found = _in_bands(reached, rung, rule, fill=ending)
+        if forecast is not None:
+            found = _by_gain(reached, rung, rule, forecast, fill=ending)
+        else:
+            found = _in_bands(reached, rung, rule, fill=ending)
         if found is not None:
             return found
     return _for_the_front(alive, rule) if ending else None
@@ -134,6 +146,33 @@ def next_promotion(
 
 def _waits_at(candidate: Candidate, rung: int) -> bool:
     return candidate.waits and candidate.rung == rung
+
+
+def _by_gain(
+    reached: list[Candidate], rung: int, rule: PromotionRule, forecast: Forecast, *, fill: bool
+) -> Candidate | None:
+    """The waiting candidate that adds most to what was promoted, while its rung has a share left.
+
+    The share grows with the square of the candidates so far: promotions are worth more when more
+    is known. At the end it is filled up.
+    """
+    import numpy as np
+
+    from dilnas.search.improvement import expected_gain
+
+    new = [c for c in reached if c.number >= rule.first]
+    waiting = [c for c in reached if _waits_at(c, rung)]
+    ramp = min(1.0, len(new) / rule.planned) if rule.planned else 1.0
+    share = rule.keep * len(new) * (1.0 if fill else ramp)
+    allowed = math.ceil(share - 1e-9) if fill else math.floor(share + 1e-9)
+    if not waiting or sum(c.target > rung for c in new) >= allowed:
+        return None
+    errors, _, costs = forecast.of(reached)
+    gone = np.array([c.target > rung for c in reached])
+    front = np.stack([errors[gone], costs[gone]], axis=1)
+    mean, deviation, cost = forecast.of(waiting)
+    corner = (float(errors.max()), forecast.forecaster.highest)
+    return waiting[int(np.argmax(expected_gain(mean, deviation, cost, front, corner)))]
 
 
 def _in_bands(
