@@ -33,7 +33,10 @@ __all__ = ["TableDomain", "TableTruth", "table_world"]
 Array = NDArray[np.float64]
 
 MOST_AXES = 62
-COST, ACCURACY = ("gflops", "flops", "cost", "latency", "params"), ("accuracy", "acc", "val_accuracy")
+COST, ACCURACY = (
+    ("gflops", "flops", "cost", "latency", "params"),
+    ("accuracy", "acc", "val_accuracy"),
+)
 
 
 @dataclass(frozen=True, eq=False)

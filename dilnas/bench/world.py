@@ -110,3 +110,16 @@ class World:
         """Per cent of the true front's hypervolume that the true values of ``codes`` lack."""
         whole = hypervolume(self.front, self.corner)
         return 100 * (1 - hypervolume(self.values(codes), self.corner) / whole)
+
+    def distance(self, codes: Any) -> float:
+        """IGD+ of the true values of ``codes`` to the true front, objectives scaled to its range.
+
+        The mean distance from the front's points to the nearest value that is not better than them
+        (Ishibuchi et al. 2015).
+        """
+        import moocore
+
+        low = self.front.min(axis=0)
+        span = np.where(np.ptp(self.front, axis=0) > 0, np.ptp(self.front, axis=0), 1.0)
+        scaled = (self.front - low) / span
+        return float(moocore.igd_plus((self.values(codes) - low) / span, ref=scaled))

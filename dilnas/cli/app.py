@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from dilnas.cli.bench import app as bench_app
 from dilnas.cli.compare import compare
 from dilnas.cli.export import export
 from dilnas.cli.profile import profile
@@ -24,6 +25,7 @@ Examples:
   dilnas export runs/NAME --pick knee    one of them, ready for full training
   dilnas space show dilateformer         what a search may vary
   dilnas report profiles/                measured profiles side by side
+  dilnas bench search                    what the search is worth, where the truth is known
 """
 
 app = typer.Typer(
@@ -64,3 +66,4 @@ app.command()(search)
 app.command()(export)
 app.command()(report)
 app.add_typer(space_app, name="space")
+app.add_typer(bench_app, name="bench")

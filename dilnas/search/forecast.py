@@ -1,6 +1,6 @@
 """What the scores so far say about every architecture: accuracy at full fidelity, with its doubt.
 
-One model serves the proposer, which asks what to try, and the scheduler, which asks what to promote.
+One model serves the proposer, which asks what to try, and the scheduler, which asks what goes on.
 """
 
 from __future__ import annotations

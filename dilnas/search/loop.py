@@ -133,7 +133,7 @@ class Loop:
         ending = self._exhausted or self._limits.nothing_new()
         promoted = next_promotion(
             self._ledger.candidates, self._rule, ending=ending,
-            forecast=self._proposer.forecast(self._ledger.candidates),
+            forecast=lambda: self._proposer.forecast(self._ledger.candidates),
         )  # fmt: skip
         if promoted is not None:
             return self._ledger.send(promoted.number, promoted.rung + 1, self._clock())

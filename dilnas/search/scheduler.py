@@ -12,7 +12,7 @@ Nothing is remembered here: a restart with the same ledger decides the same.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -121,13 +121,14 @@ def next_promotion(
     rule: PromotionRule,
     *,
     ending: bool,
-    forecast: Forecast | None = None,
+    forecast: Callable[[], Forecast | None] = lambda: None,
 ) -> Candidate | None:
     """The paused candidate to train one rung further now, or None.
 
     Higher rungs first. The paper's variants always go on: the result shows them as references.
     ``ending`` says that no new candidate will start: then each rung is filled up to its share,
-    and short fronts are lengthened.
+    and short fronts are lengthened. ``forecast`` says what is expected of a candidate; while it
+    says None, observed scores are compared.
     """
     alive = [c for c in candidates if c.alive]
     for rung in range(rule.rungs - 2, -1, -1):
@@ -135,8 +136,11 @@ def next_promotion(
         for candidate in reached:
             if candidate.origin == "variant" and _waits_at(candidate, rung):
                 return candidate
-        if forecast is not None:
-            found = _by_gain(reached, rung, rule, forecast, fill=ending)
+        if not any(_waits_at(c, rung) for c in reached):
+            continue
+        known = forecast()
+        if known is not None:
+            found = _by_gain(reached, rung, rule, known, fill=ending)
         else:
             found = _in_bands(reached, rung, rule, fill=ending)
         if found is not None:
@@ -162,7 +166,8 @@ def _by_gain(
 
     new = [c for c in reached if c.number >= rule.first]
     waiting = [c for c in reached if _waits_at(c, rung)]
-    ramp = min(1.0, len(new) / rule.planned) if rule.planned else 1.0
+    expected = rule.planned * rule.keep**rung
+    ramp = min(1.0, len(new) / expected) if expected else 1.0
     share = rule.keep * len(new) * (1.0 if fill else ramp)
     allowed = math.ceil(share - 1e-9) if fill else math.floor(share + 1e-9)
     if not waiting or sum(c.target > rung for c in new) >= allowed:
