@@ -4,6 +4,7 @@ and the training are stand-ins."""
 from __future__ import annotations
 
 import heapq
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from dilnas.bench.world import World
 from dilnas.errors import RunError
 from dilnas.search.candidate import COMPLETE
+from dilnas.search.events import Event
 from dilnas.search.ledger import Ledger
 from dilnas.search.loop import Loop
 from dilnas.search.proposer import Proposer
@@ -19,7 +21,7 @@ from dilnas.search.scheduler import rule_for
 from dilnas.search.settings import Settings
 from dilnas.search.unit import Finished, Outcome, Unit
 
-__all__ = ["SECONDS", "Trace", "simulate"]
+__all__ = ["SECONDS", "Simulation", "Trace", "simulate"]
 
 SECONDS = 100.0
 """Simulated seconds of a full training."""
@@ -52,28 +54,96 @@ def simulate(
     world: World, sampler: str, trials: int, seed: int, *, workers: int = 1, storage: Any = None
 ) -> Trace:
     """Run one search of ``trials`` candidates in ``world``; equal arguments give an equal trace."""
-    import optuna
+    return Simulation(world, sampler, trials, seed, workers=workers, storage=storage).run()
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    settings = Settings.checked(
-        space=world.name, budgets=world.budgets, objectives=("accuracy", world.cost_name),
-        trials=trials, time_limit=None, seed=seed, data="none", proxy="none", sampler=sampler,
-        storage=None,
-    )  # fmt: skip
-    ledger = Ledger(
-        storage or optuna.storages.InMemoryStorage(), "world", world.domain.axes, world.cost_name
-    )
-    clock = _Clock()
-    rungs = len(world.shares)
-    loop = Loop(
-        settings, rule_for(trials, rungs, ETA, world.cost_name), ledger,
-        Proposer(world.domain, dict(world.budgets), world.cost_name, seed, sampler),
-        decode=None, reference={"error": 1.0, world.cost_name: float(np.exp(world.corner[1]))},
-        image_size=0, clock=clock, keep=lambda number, proposal: None,
-        directory=str, tell=None,
-    )  # fmt: skip
-    loop.workers = workers
-    return _run(world, loop, ledger, clock, workers)
+
+class Simulation:
+    """One search in simulated time, ready to run.
+
+    Args:
+        world: where.
+        sampler: of ``SAMPLERS``.
+        trials: candidates to start.
+        seed: of the sampler and of the trainings' noise.
+        workers: simulated trainings at once.
+        storage: an open Optuna storage for the ledger; None: in memory.
+        tell: what the loop tells its events; None: nobody.
+
+    Attributes:
+        world, ledger, loop: the pieces.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        sampler: str,
+        trials: int,
+        seed: int,
+        *,
+        workers: int = 1,
+        storage: Any = None,
+        tell: Callable[[Event], None] | None = None,
+    ) -> None:
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        settings = Settings.checked(
+            space=world.name, budgets=world.budgets, objectives=("accuracy", world.cost_name),
+            trials=trials, time_limit=None, seed=seed, data="none", proxy="none", sampler=sampler,
+            storage=None,
+        )  # fmt: skip
+        self.world = world
+        self.ledger = Ledger(
+            storage or optuna.storages.InMemoryStorage(), "world", world.domain.axes,
+            world.cost_name,
+        )  # fmt: skip
+        self._clock, self._workers = _Clock(), workers
+        self.loop = Loop(
+            settings, rule_for(trials, len(world.shares), ETA, world.cost_name), self.ledger,
+            Proposer(world.domain, dict(world.budgets), world.cost_name, seed, sampler),
+            decode=self._decode if tell else None,
+            reference={"error": 1.0, world.cost_name: float(np.exp(world.corner[1]))},
+            image_size=224, clock=self._clock, keep=lambda number, proposal: None,
+            directory=str, tell=tell,
+        )  # fmt: skip
+        self.loop.workers = workers
+
+    def _decode(self, code: tuple[int, ...]) -> Any:
+        return self.world.domain.member(code).architecture
+
+    def run(self) -> Trace:
+        """Run to the end."""
+        flying: list[tuple[float, int, Unit]] = []
+        done: list[tuple[int, float]] = []
+        spent, order, ended = 0.0, 0, False
+        while True:
+            while len(flying) < self._workers and not ended:
+                unit = self.loop.next_unit()
+                if isinstance(unit, Finished):
+                    ended = True
+                elif unit is None:
+                    break
+                else:
+                    order += 1
+                    lasts = SECONDS * _share(self.world, unit.rung)
+                    heapq.heappush(flying, (self._clock.now + lasts, order, unit))
+            if not flying:
+                break
+            self._clock.now, _, unit = heapq.heappop(flying)
+            spent += _share(self.world, unit.rung)
+            self.loop.on_outcome(self._outcome(unit))
+            if self.ledger.candidates[unit.number].state == COMPLETE:
+                done.append((unit.number, spent))
+        self.loop.end()
+        return _trace(self.ledger, done, spent, self._clock.now)
+
+    def _outcome(self, unit: Unit) -> Outcome:
+        share = self.world.shares[unit.rung]
+        code = self.ledger.candidates[unit.number].code
+        return Outcome(
+            unit=unit, accuracy=self.world.score(code, unit.rung, unit.seed),
+            seconds=SECONDS * share, images=round(1000 * share),
+        )  # fmt: skip
 
 
 class _Clock:
@@ -84,39 +154,6 @@ class _Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-def _run(world: World, loop: Loop, ledger: Ledger, clock: _Clock, workers: int) -> Trace:
-    flying: list[tuple[float, int, Unit]] = []
-    done: list[tuple[int, float]] = []
-    spent, order, ended = 0.0, 0, False
-    while True:
-        while len(flying) < workers and not ended:
-            unit = loop.next_unit()
-            if isinstance(unit, Finished):
-                ended = True
-            elif unit is None:
-                break
-            else:
-                order += 1
-                lasts = SECONDS * _share(world, unit.rung)
-                heapq.heappush(flying, (clock.now + lasts, order, unit))
-        if not flying:
-            break
-        clock.now, _, unit = heapq.heappop(flying)
-        spent += _share(world, unit.rung)
-        code = ledger.candidates[unit.number].code
-        share = world.shares[unit.rung]
-        loop.on_outcome(
-            Outcome(
-                unit=unit, accuracy=world.score(code, unit.rung, unit.seed),
-                seconds=SECONDS * share, images=round(1000 * share),
-            )
-        )  # fmt: skip
-        if ledger.candidates[unit.number].state == COMPLETE:
-            done.append((unit.number, spent))
-    loop.end()
-    return _trace(ledger, done, spent, clock.now)
 
 
 def _share(world: World, rung: int) -> float:

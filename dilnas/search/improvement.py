@@ -47,5 +47,6 @@ def _steps(front: Array, corner: tuple[float, float]) -> tuple[Array, Array]:
     order = np.lexsort((inside[:, 0], inside[:, 1]))
     costs = inside[order, 1]
     best = np.minimum.accumulate(inside[order, 0]) if len(order) else inside[order, 0]
-    edges = np.concatenate([[-np.inf], costs, [corner[1]]])
-    return edges, np.concatenate([[corner[0]], best])
+    down = np.diff(best, prepend=corner[0]) < 0  # a dominated point is no step
+    edges = np.concatenate([[-np.inf], costs[down], [corner[1]]])
+    return edges, np.concatenate([[corner[0]], best[down]])

@@ -9,6 +9,7 @@ hand it out twice.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -91,6 +92,7 @@ class Loop:
         self._failures = SameFailure()
         self._designs: list[Proposal] | None = None
         self._architectures: dict[int, Architecture] = {}
+        self._shown: tuple[int, float, list[dict[str, Any]]] | None = None
         self.workers = 1
         self.interrupted = False
         self.units_done = 0
@@ -256,13 +258,16 @@ class Loop:
             self._architectures[candidate.number] = self._decode(candidate.code)
         return self._architectures[candidate.number]
 
-    def _front(self) -> list[dict[str, Any]]:
-        """The front's rows so far."""
-        rows = front_rows(
-            self._ledger.candidates, self._rule.cost_name, self.architecture,
-            image_size=self._image_size,
-        )  # fmt: skip
-        return [row for row in rows if row.get("trial", "") != ""]
+    def _front(self, complete: int) -> tuple[float, list[dict[str, Any]]]:
+        """The hypervolume and the front's rows so far; kept while as many are ``complete``."""
+        if self._shown is None or self._shown[0] != complete:
+            rows = [] if self._decode is None else front_rows(
+                self._ledger.candidates, self._rule.cost_name, self.architecture,
+                image_size=self._image_size,
+            )  # fmt: skip
+            members = [row for row in rows if row.get("trial", "") != ""]
+            self._shown = complete, self.hypervolume(), members
+        return self._shown[1:]
 
     def hypervolume(self) -> float:
         """Share of the reference box that the finished candidates dominate."""
@@ -273,20 +278,22 @@ class Loop:
         candidates = self._ledger.candidates
         now = self._clock()
         working = 0.0 if self._first_unit_at is None else now - self._first_unit_at
+        states = Counter(c.state for c in candidates)
+        hypervolume, rows = self._front(states[COMPLETE])
         return Progress(
             trials=self._settings.trials,
-            started=sum(c.state != REJECTED for c in candidates),
-            complete=sum(c.state == COMPLETE for c in candidates),
-            pruned=sum(c.state == PRUNED for c in candidates),
-            failed=sum(c.state == FAILED for c in candidates),
-            rejected=sum(c.state == REJECTED for c in candidates),
+            started=len(candidates) - states[REJECTED],
+            complete=states[COMPLETE],
+            pruned=states[PRUNED],
+            failed=states[FAILED],
+            rejected=states[REJECTED],
             paused=sum(c.waits for c in candidates),
             running=tuple(sorted(self._flying.items())),
             images_per_s=self._images / working if working else 0.0,
             eta_s=self._eta(),
             elapsed_s=now,
-            hypervolume=self.hypervolume(),
-            front=self._front(),
+            hypervolume=hypervolume,
+            front=rows,
         )
 
     def _eta(self) -> float | None:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve, cholesky, solve_triangular
+from scipy.linalg.lapack import dpotri
 from scipy.optimize import minimize
 
 __all__ = ["Surrogate"]
@@ -28,7 +29,7 @@ ROOT5 = math.sqrt(5.0)
 STEPS = 30
 """Of the optimiser, at most."""
 
-MOST_FITTED = 250
+MOST_FITTED = 200
 """Scores that the length scales are fitted to; more change them little and cost n³."""
 
 
@@ -178,7 +179,8 @@ class _Posterior:
         except np.linalg.LinAlgError:  # so far from sense that rounding shows: no step there
             return 1e10, np.zeros_like(logs)
         alpha = cho_solve((chol, True), self._y, check_finite=False)
-        inverse = cho_solve((chol, True), np.eye(n), check_finite=False)
+        half, _ = dpotri(chol, lower=True)  # the lower triangle of the inverse
+        inverse = half + np.tril(half, -1).T
         outer = inverse - np.outer(alpha, alpha)  # dL/dK = outer / 2
         slope = np.empty_like(logs)
         slope[0] = 0.5 * p.amplitude * (outer * matern).sum()
