@@ -32,6 +32,7 @@ from dilnas.search.proposer import Proposal, Proposer
 from dilnas.search.results import dominated_share, front_rows
 from dilnas.search.scheduler import PromotionRule, next_promotion
 from dilnas.search.settings import Settings
+from dilnas.search.threads import one_blas_thread
 from dilnas.search.unit import FINISHED, Finished, Outcome, Unit
 
 __all__ = ["Loop"]
@@ -110,7 +111,8 @@ class Loop:
 
     def next_unit(self) -> Unit | Finished | None:
         """The next unit of work, None for nothing now."""
-        candidate = None if self._limits.search_over() else self._next_candidate()
+        with one_blas_thread():
+            candidate = None if self._limits.search_over() else self._next_candidate()
         if candidate is None:
             return None if self._flying else FINISHED
         self._flying[candidate.number] = candidate.target

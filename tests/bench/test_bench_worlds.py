@@ -1,5 +1,7 @@
 """The benchmark's worlds: what is claimed of them can be checked by counting."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -55,14 +57,14 @@ def test_regret_is_the_missing_share_and_more_evaluations_never_raise_it(seed, c
     whole = hypervolume(here.front, here.corner)
     regrets = [here.regret(chosen[:k]) for k in range(1, len(chosen) + 1)]
     assert all(0 <= r <= 100 for r in regrets)
-    assert all(a >= b - 1e-9 for a, b in zip(regrets, regrets[1:], strict=False))
+    assert all(a >= b - 1e-9 for a, b in itertools.pairwise(regrets))
     if regrets:
         mine = hypervolume(here.values(chosen), here.corner)
         assert regrets[-1] == pytest.approx(100 * (1 - mine / whole))
 
 
 def test_a_table_of_results_is_a_world(tmp_path):
-    """Columns become axes in order of value, rows are all that can be proposed, per cent is read."""
+    """Columns become axes in order of value; only rows can be proposed; per cent is read."""
     path = tmp_path / "results.csv"
     path.write_text(TABLE)
     here = table_world(str(path), axes=["dim", "kind"], rungs=["acc_10:10", "accuracy:90"])

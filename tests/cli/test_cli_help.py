@@ -18,7 +18,7 @@ from cli_process import dilnas
 GOLDEN = Path(__file__).parent / "golden"
 COMMANDS = (
     "", "profile", "compare", "search", "export", "report",
-    "space", "space list", "space show", "space sample", "space check",
+    "space", "space list", "space show", "space sample", "space check", "bench search",
 )  # fmt: skip
 
 
