@@ -24,6 +24,7 @@ from dilnas.search.candidate import (
     Lost,
     RungScore,
 )
+from dilnas.search.estimate import work_left
 from dilnas.search.events import Event, Note, Progress, UnitDone
 from dilnas.search.failures import SameFailure
 from dilnas.search.ledger import Ledger
@@ -292,36 +293,15 @@ class Loop:
             paused=sum(c.waits for c in candidates),
             running=tuple(sorted(self._flying.items())),
             images_per_s=self._images / working if working else 0.0,
-            eta_s=self._eta(),
+            eta_s=self._seconds_left(),
             elapsed_s=now,
             hypervolume=hypervolume,
             front=rows,
         )
 
-    def _eta(self) -> float | None:
-        """Units that are left, by rung, times what such a unit took, over the workers; or the rest
-        of the time limit.
-        """
-        over = self._limits.seconds_left()
-        if self._settings.trials is None:
+    def _seconds_left(self) -> float | None:
+        over, trials = self._limits.seconds_left(), self._settings.trials
+        if trials is None:
             return over
-        candidates = [c for c in self._ledger.candidates if c.alive]
-        expected = float(self._settings.trials)
-        seconds = left = 0.0
-        for rung in range(self._rule.rungs):
-            took = [_spent(c, rung) for c in candidates if c.rung >= rung]
-            if took:
-                seconds = sum(took) / len(took)
-            elif not seconds:
-                return None
-            else:
-                seconds *= 1 / self._rule.keep
-            left += max(0.0, expected - len(took)) * seconds
-            expected *= self._rule.keep
-        return min(over, left / self.workers)
-
-
-def _spent(candidate: Candidate, rung: int) -> float:
-    """Seconds that a candidate's ``rung`` alone took."""
-    before = candidate.scores[rung - 1].seconds if rung else 0.0
-    return candidate.scores[rung].seconds - before
+        left = work_left(self._ledger.candidates, self._rule, trials)
+        return None if left is None else min(over, left / self.workers)
