@@ -3,8 +3,9 @@
 Everything here is a function of (space, budgets, seed) and of the candidates in the ledger, so a
 driver that was killed proposes, after the restart, what it would have proposed.
 
-Budgets are exact and cheap to check, so a proposal over one is not trained and not lost either: it
-is projected onto the nearest architecture that fits and is new.
+Budgets are exact and cheap to check: dilnas' own sampler looks at nothing that exceeds one. What
+Optuna's samplers propose over a budget is not trained and not lost either: it is projected onto the
+nearest architecture that fits and is new.
 """
 
 from __future__ import annotations
@@ -109,6 +110,8 @@ class Proposer:
             if len(new) >= 2 * wanted and ranks[i] > 0:
                 break
         front = sorted(new.values(), key=lambda i: cost[i])
+        if not front:
+            return []
         # Even steps along the layers' logarithm of cost, each taking the nearest that is left.
         picked: list[int] = []
         for target in np.linspace(math.log(cost[front[0]]), math.log(cost[front[-1]]), wanted):

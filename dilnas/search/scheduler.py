@@ -1,10 +1,13 @@
 """Which paused candidate goes on to its next rung: pure functions of the ledger's candidates.
 
-Asynchronous successive halving on whole fronts (MO-ASHA, Schmucker et al., arXiv 2106.12639), with
-two changes that measurements asked for. Candidates compete *inside cost bands*, because a scalar
-halving kills the cheap end of the front and a plain non-dominated rank, with an exact cost as an
-objective, hardly stops anything. And the share that survives a rung grows when a search is small,
-so that enough candidates reach full fidelity to draw a front from.
+Asynchronous successive halving for several objectives (MO-ASHA, Schmucker et al., arXiv
+2106.12639), with three changes that measurements asked for. A scalar halving kills the cheap end of the front,
+and a plain non-dominated rank, with an exact cost as an objective, hardly stops anything: so what
+goes on is what is *expected to add most* to the hypervolume of those that went on before it, by the
+proposer's model. In simulated searches that needs about half the epochs of a comparison by rank
+inside bands of cost, which is what happens while there are too few scores for a model. The share
+that survives a rung grows when a search is small, so that enough candidates reach full fidelity to
+draw a front from; and it is used sparingly at first, because early promotions know little.
 
 Nothing is remembered here: a restart with the same ledger decides the same.
 """
@@ -47,6 +50,7 @@ class PromotionRule:
         first: number of the first candidate since the search last came to its end. When --trials
             is raised, all are compared, but only these have a share to be promoted: those before
             had theirs, and must not use up that of the new ones.
+        planned: candidates that the search starts in all; 0 if nobody knows.
     """
 
     rungs: int
