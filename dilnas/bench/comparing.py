@@ -44,7 +44,7 @@ class Row:
         sampler: its name.
         regret: (seeds, checkpoints) per cent of the true hypervolume that is missing.
         reach: (seeds,) evaluations until random search's hypervolume after
-            ``RANDOM_EVALUATIONS``; infinite where it was not reached.
+            ``goal_trials``; infinite where it was not reached.
         igd: (seeds,) IGD+ of all evaluated to the true front, objectives scaled to it.
         p: Wilcoxon's paired test against the first sampler at the last checkpoint, Holm-corrected;
             NaN for the first itself.
@@ -127,9 +127,13 @@ def compared(
     trials: int,
     workers: int = 1,
     processes: int = 1,
+    goal_trials: int = RANDOM_EVALUATIONS,
     tell: Callable[[int, int], None] = lambda done, count: None,
 ) -> Comparison:
-    """``samplers`` in ``world``, each with ``seeds`` seeds and ``trials`` full trainings."""
+    """``samplers`` in ``world``, each with ``seeds`` seeds and ``trials`` full trainings.
+
+    The goal that ``Row.reach`` counts to is random search's after ``goal_trials``.
+    """
     names = list(dict.fromkeys(samplers))
     jobs = [
         Job(world=world, sampler=name, trials=trials, seed=seed, workers=workers)
@@ -137,8 +141,7 @@ def compared(
         for seed in range(seeds)
     ]
     jobs += [
-        Job(world=world, sampler="random", trials=RANDOM_EVALUATIONS, seed=seed)
-        for seed in range(seeds)
+        Job(world=world, sampler="random", trials=goal_trials, seed=seed) for seed in range(seeds)
     ]
     found = traces(jobs, processes, tell)
     points = tuple(k for k in CHECKPOINTS if k <= trials)
