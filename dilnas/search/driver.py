@@ -12,7 +12,6 @@ import math
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -22,13 +21,14 @@ from dilnas.errors import RunError
 from dilnas.files import remove_leftovers, write_atomic
 from dilnas.runs import RunDirectory
 from dilnas.search.accounts import write_accounts
+from dilnas.search.background import RayInBackground
 from dilnas.search.candidate import COMPLETE, REJECTED
 from dilnas.search.clock import SearchClock
 from dilnas.search.cluster import head_watched
 from dilnas.search.domain import SpaceDomain
 from dilnas.search.evaluator import Description
 from dilnas.search.events import Event, Note, Progress, SearchResult
-from dilnas.search.executor import ray_session, run_units
+from dilnas.search.executor import run_units
 from dilnas.search.head import opened
 from dilnas.search.history import history
 from dilnas.search.lease import Lease, held
@@ -84,7 +84,7 @@ def run_search(
         tell(Note(_report_text(report), detail=report))
         clock = SearchClock(ledger)
         limits = Limits(settings, ledger, clock)
-        ray = _Ray(stack, workplace)
+        ray = RayInBackground(stack, workplace)
         done = finished(ledger, settings, limits) and reported(ledger.notes(), settings)
         if not (done or limits.over()):
             ray.start()
@@ -92,47 +92,6 @@ def run_search(
             settings=settings, described=described, run=run, space=space, ledger=ledger,
             evaluator=evaluator, head=head, clock=clock, limits=limits, lease=lease, tell=tell,
         ).go(ray)  # fmt: skip
-
-
-class _Ray:
-    """A Ray session that starts in the background while the proposer is prepared."""
-
-    def __init__(self, stack: ExitStack, workplace: Workplace) -> None:
-        self._stack = stack
-        self._workplace = workplace
-        self._pending: Any = None
-
-    def start(self) -> None:
-        """Begin to start Ray; at most once."""
-        if self._pending is None:
-            pool = self._stack.enter_context(ThreadPoolExecutor(1))
-            self._pending = pool.submit(self._enter)
-
-    def _enter(self) -> Any:
-        place = self._workplace
-        session = ray_session(place.workers or 1, gpus=place.gpus, address=place.address)
-        session.__enter__()
-        self._stack.push(session.__exit__)
-        return session
-
-    @property
-    def gpus(self) -> float:
-        """GPUs of each worker."""
-        return self._workplace.gpus
-
-    def ready(self) -> Workplace:
-        """Wait for Ray; the workplace with its number of workers known."""
-        self.start()
-        self._pending.result()
-        if self._workplace.workers is None:
-            import ray
-
-            cluster = ray.cluster_resources()
-            slots = cluster.get("CPU", 1)
-            if self._workplace.gpus:
-                slots = min(slots, cluster.get("GPU", 0) / self._workplace.gpus)
-            return replace(self._workplace, workers=max(1, int(slots)))
-        return self._workplace
 
 
 class _Search:
@@ -194,7 +153,7 @@ class _Search:
         if proposal.architecture is not None:
             write_atomic(path, proposal.architecture.to_yaml(), kind=RunError)
 
-    def go(self, ray: _Ray) -> SearchResult:
+    def go(self, ray: RayInBackground) -> SearchResult:
         """Run what is left, if anything is, and write the result."""
         self._loop.settle()
         if self._searched and reported(self._ledger.notes(), self._settings):

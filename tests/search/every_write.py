@@ -49,7 +49,8 @@ def drive(folder, options, at, beat=1000.0):
     for beating in ("clock", "lease"):
         importlib.import_module(f"dilnas.search.{beating}").BEAT_SECONDS = beat
     driver.head_watched = nullcontext
-    driver.ray_session = lambda *_, **__: nullcontext()
+    background = importlib.import_module("dilnas.search.background")
+    background.ray_session = lambda *_, **__: nullcontext()
     search = importlib.import_module("dilnas.search").search
     world = World(str(folder / "log.txt"), rungs=options["rungs"], pause=options.get("pause", 0))
     values = {k: v for k, v in options.items() if k not in ("rungs", "tables", "pause")}

@@ -108,6 +108,7 @@ class Killer:
     wanted: int
     share: float
     """Of kills that hit the driver; the others hit a worker."""
+    final_seeds: int = 1
     hit: collections.Counter = field(default_factory=collections.Counter)
     recorded: list = field(default_factory=list)
 
@@ -123,7 +124,7 @@ class Killer:
     def _start(self):
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(READY)
-        options = {"trials": self.trials, "workers": self.workers}
+        options = {"trials": self.trials, "workers": self.workers, "final_seeds": self.final_seeds}
         process = context.Process(target=drive, args=(self.folder, options, self.address))
         process.start()
         return process

@@ -83,6 +83,7 @@ def goes_on(folder, *, again):
     assert (folder / "run" / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_it_starts(tmp_path):
     """Whether it reads the space, opens the ledger or waits for Ray: it ends, and leaves no Ray."""
     for after in (1.0, 4.0):
@@ -93,6 +94,7 @@ def test_ctrl_c_while_it_starts(tmp_path):
     goes_on(tmp_path, again=2)
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_the_finals_and_twice(tmp_path):
     """Two Ctrl-C at once in the search, one while the front is re-trained: then the search ends as
     if there had been none.

@@ -85,6 +85,7 @@ def disk(folder, size):
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@pytest.mark.slow
 def test_a_disk_that_workers_fill_fails_no_candidate(tmp_path):
     """A checkpoint that does not fit ends the search, not the candidate: the next would not fit
     either. With a larger disk the same call goes on from the checkpoints that did.

@@ -77,7 +77,8 @@ def killed_and_gone_on(context, folder, options, at, alone):
     assert left == {".lock"}, f"write {at}"
 
 
-def every_write(tmp_path, options):
+def every_write(tmp_path, options, *, step=1):
+    """Kill before every ``step``-th write; see that the search then ends as if left alone."""
     context = processes()
     assert life(context, tmp_path / "alone", options) == 0
     alone = {name: (tmp_path / "alone/run" / name).read_bytes() for name in RESULTS}
@@ -88,16 +89,22 @@ def every_write(tmp_path, options):
     with ThreadPoolExecutor(2) as pool:
         done = [
             pool.submit(killed_and_gone_on, context, tmp_path / str(at), options, at, alone)
-            for at in range(1, writes + 1)
+            for at in range(1, writes + 1, step)
         ]
         for future in done:
             future.result()
 
 
-def test_killed_before_any_write_a_search_goes_on(tmp_path):
+def test_killed_before_some_write_a_search_goes_on(tmp_path):
     """However far the driver came: no rung in the ledger is worked on again, nothing stays RUNNING,
     and candidates, scores and result files are those of a search that was left alone.
     """
+    every_write(tmp_path, {"trials": 3, "rungs": 2, "final_seeds": 1}, step=7)
+
+
+@pytest.mark.slow
+def test_killed_before_any_write_a_search_goes_on(tmp_path):
+    """The same before each write."""
     every_write(tmp_path, {"trials": 3, "rungs": 2, "final_seeds": 1})
 
 

@@ -17,7 +17,7 @@ import pytest
 TRIALS = 4
 COMMAND = (
     sys.executable, "-m", "dilnas", "search", "--space", "smoke", "--proxy", "smoke",
-    "--trials", str(TRIALS), "--budget-mparams", "1.4",
+    "--trials", str(TRIALS), "--budget-mparams", "1.4", "--final-seeds", "0",
 )  # fmt: skip
 
 
