@@ -36,7 +36,8 @@ BAND_SIZE = 6
 MAX_BANDS = 4
 
 WANTED_FRONT = 4
-"""Points on the front below which a search trains more of its paused candidates to the end."""
+"""Points on the front below which a search trains more of its paused candidates to the end, and how
+many more at most: a front that is short after that is short."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,6 +219,10 @@ def _for_the_front(alive: list[Candidate], rule: PromotionRule) -> Candidate | N
     if any(c.state == "running" and not c.waits for c in alive):
         return None
     if len(front(alive, rule.cost_name)) >= WANTED_FRONT:
+        return None
+    new = [c for c in alive if c.number >= rule.first]
+    share = math.ceil(rule.keep ** (rule.rungs - 1) * len(new) - 1e-9)
+    if sum(c.target == rule.rungs - 1 for c in new) >= share + WANTED_FRONT:
         return None
     for rung in range(rule.rungs - 2, -1, -1):
         waiting = [c for c in alive if _waits_at(c, rung)]
