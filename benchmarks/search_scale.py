@@ -65,8 +65,8 @@ def measured(count: int, storage: Any) -> dict[str, float]:
     fill = time.process_time() - start
     asks: list[float] = []
     outcomes: list[float] = []
-    loop, next_unit, on_outcome = simulation.loop, simulation.loop.next_unit, None
-    on_outcome = loop.on_outcome
+    loop = simulation.loop
+    next_unit, on_outcome = loop.next_unit, loop.on_outcome
     loop.next_unit = lambda: timed(next_unit, asks)  # type: ignore[method-assign]
     loop.on_outcome = lambda outcome: timed(  # type: ignore[method-assign]
         lambda: on_outcome(outcome), outcomes

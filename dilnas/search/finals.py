@@ -36,7 +36,8 @@ __all__ = [
 ]
 
 DEFAULT_SEEDS = {"smoke": 1, "quick": 2}
-"""Seeds by proxy. quick: two, so that the default search ends within 8 minutes on 2 CPU cores."""
+"""Seeds by proxy. quick: two, because the default search is meant to end within 8 minutes on two
+idle CPU cores; a third would add half of the re-training again."""
 
 OTHER_SEEDS = 3
 

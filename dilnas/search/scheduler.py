@@ -4,11 +4,11 @@ Asynchronous successive halving for several objectives (MO-ASHA, Schmucker et al
 2106.12639), with three changes that measurements asked for. A scalar halving kills the cheap end
 of the front, and a plain non-dominated rank, with an exact cost as an objective, hardly stops
 anything: so what goes on is what is *expected to add most* to the hypervolume of those that went
-on before it, by the proposer's model. In simulated searches that needs about half the epochs of a
-comparison by rank inside bands of cost, which is what happens while there are too few scores for a
-model. The share that survives a rung grows when a search is small, so that enough candidates reach
-full fidelity to draw a front from; and it is used sparingly at first, because early promotions
-know little.
+on before it, by the proposer's model. In simulated searches that needed half to three quarters of
+the epochs of a comparison by rank inside bands of cost, which is what happens while there are too
+few scores for a model. The share that survives a rung grows when a search is small, so that enough
+candidates reach full fidelity to draw a front from; and it is used sparingly at first, because
+early promotions know little.
 
 Nothing is remembered here: a restart with the same ledger decides the same.
 """
