@@ -1,5 +1,6 @@
 """A PostgreSQL server of a test's own: on the loopback, in a folder that goes with it."""
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -7,6 +8,8 @@ import socket
 import subprocess
 import tempfile
 from pathlib import Path
+
+import pytest
 
 OLD = "/usr/lib/postgresql"
 
@@ -38,6 +41,19 @@ def user():
         except KeyError:
             continue
     return None
+
+
+@contextlib.contextmanager
+def running():
+    """A server while the block runs; the test is skipped, with the reason, where there can be none."""
+    if why := missing():
+        pytest.skip(why)
+    server = Server()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
 
 
 class Server:

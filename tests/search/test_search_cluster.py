@@ -29,14 +29,8 @@ PAUSE = 1.0
 
 @pytest.fixture(scope="module")
 def server():
-    if why := postgres.missing():
-        pytest.skip(why)
-    server = postgres.Server()
-    try:
-        server.start()
+    with postgres.running() as server:
         yield server
-    finally:
-        server.remove()
 
 
 @pytest.fixture(scope="module")

@@ -40,14 +40,8 @@ def patience(monkeypatch):
 
 @pytest.fixture
 def server():
-    if why := postgres.missing():
-        pytest.skip(why)
-    server = postgres.Server()
-    try:
-        server.start()
+    with postgres.running() as server:
         yield server
-    finally:
-        server.remove()
 
 
 class Lock:
