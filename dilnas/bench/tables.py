@@ -8,8 +8,9 @@ one cost, and if there are any the accuracies after shorter trainings:
 
     --table results.csv --cost gflops --rungs acc_10:10,acc_30:30,accuracy:90
 
-Each column that is not named otherwise and not text alone is an axis; the values that occur are its
-places, numbers in order, words in alphabetical order. A search can only propose rows of the table.
+Each column that is not named otherwise is an axis; where the table has others, ``--axes`` names
+those that are. The values that occur are an axis' places, numbers in order, words in alphabetical
+order. A search can only propose rows of the table.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +57,12 @@ class TableDomain:
     codes: Any
     cost: Array
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def _index(self) -> tuple[Any, Any]:
+        """The codes' numbers in order, and the row of each."""
         numbers = self._numbers(self.codes)
         order = np.argsort(numbers, kind="stable")
-        object.__setattr__(self, "_order", order)
-        object.__setattr__(self, "_sorted", numbers[order])
+        return numbers[order], order
 
     def sample(self, count: int, seed: int) -> Any:
         """All rows, or ``count`` random ones where there are very many."""
@@ -69,11 +72,10 @@ class TableDomain:
 
     def rows(self, codes: Any) -> Any:
         """(N,) places of codes (N, A) in the table, -1 for those that are not in it."""
+        known, row = self._index
         numbers = self._numbers(np.asarray(codes))
-        places = np.searchsorted(self._sorted, numbers)  # type: ignore[attr-defined]
-        places = np.minimum(places, len(self.codes) - 1)
-        found = self._sorted[places] == numbers  # type: ignore[attr-defined]
-        return np.where(found, self._order[places], -1)  # type: ignore[attr-defined]
+        places = np.minimum(np.searchsorted(known, numbers), len(known) - 1)
+        return np.where(known[places] == numbers, row[places], -1)
 
     def costs(self, codes: Any) -> dict[str, Array]:
         """The table's cost under every name; infinite where a code is not in the table."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from dilnas.bench.world import World
 
 __all__ = ["app"]
@@ -130,25 +133,24 @@ def _list(text: str) -> list[str]:
 
 
 class _Progress:
-    """A line on stderr that counts searches, on a terminal; plain text elsewhere."""
+    """Counts searches on stderr: one line on a terminal, a new one every ten seconds elsewhere."""
 
-    def __init__(self, console: Any, name: str) -> None:
+    def __init__(self, console: Console, name: str) -> None:
         self._console, self._name, self._last = console, name, 0.0
+        self._status = console.status(name)
 
     def __enter__(self) -> _Progress:
+        if self._console.is_terminal:
+            self._status.start()
         return self
 
     def __exit__(self, *problem: Any) -> None:
-        if self._console.is_terminal:
-            self._console.file.write("\r\x1b[K")
-            self._console.file.flush()
+        self._status.stop()
 
     def __call__(self, done: int, count: int) -> None:
-        import time
-
+        text = f"{self._name}: {done} of {count} searches"
         if self._console.is_terminal:
-            self._console.file.write(f"\r{self._name}: {done} of {count} searches")
-            self._console.file.flush()
+            self._status.update(text)
         elif done == count or time.monotonic() > self._last + 10:
             self._last = time.monotonic()
-            print(f"{self._name}: {done} of {count} searches", file=self._console.file)
+            self._console.print(text, highlight=False)

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 from dilnas.search.candidate import RUNNING, Candidate
 from dilnas.search.ledger import distributions
+from dilnas.search.threads import one_torch_thread
 
 __all__ = ["STARTUP", "ask", "reference_rung"]
 
@@ -50,7 +50,7 @@ def ask(
     import optuna
 
     view = _view(candidates, axes, cost_name, _optuna_sampler(origin, seed))
-    with warnings.catch_warnings(), _one_thread():
+    with warnings.catch_warnings(), one_torch_thread():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         trial = view.ask(distributions(axes))
     return tuple(int(trial.params[name]) for name, _ in axes)
@@ -90,22 +90,6 @@ def _view(
                 )
             )
     return study
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """torch on one thread: the workers have the cores, and a GP here is many small operations.
-
-    Measured on 2 busy cores: 2 s a proposal instead of 15 to 20.
-    """
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _optuna_sampler(origin: str, seed: int) -> Any:

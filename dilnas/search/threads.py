@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
-__all__ = ["one_blas_thread"]
+__all__ = ["one_blas_thread", "one_torch_thread"]
 
 
 @contextmanager
@@ -19,6 +19,22 @@ def one_blas_thread() -> Iterator[None]:
     """BLAS, as numpy and scipy use it in this process, on one thread while the block runs."""
     with _controller().limit(limits=1, user_api="blas"):
         yield
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """torch, with which Optuna's Gaussian process computes, on one thread while the block runs.
+
+    Measured on 2 busy cores: 2 s a proposal instead of 15 to 20.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @lru_cache(maxsize=1)

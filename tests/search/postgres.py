@@ -45,7 +45,7 @@ def user():
 
 @contextlib.contextmanager
 def running():
-    """A server while the block runs; the test is skipped, with the reason, where there can be none."""
+    """A server while the block runs; where there can be none, the test is skipped and says why."""
     if why := missing():
         pytest.skip(why)
     server = Server()
