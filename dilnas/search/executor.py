@@ -78,6 +78,11 @@ def ray_session(workers: int, *, gpus: float = 0, address: str | None = None) ->
                 ray.init(**options)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             text = str(error).strip().split("\n")[0]
+            if address and _wants_token(error):
+                raise InputError(
+                    f"{text}, which asks for a token", where="--address",
+                    expected="RAY_AUTH_MODE=token and the cluster's token in ~/.ray/auth_token",
+                ) from error  # fmt: skip
             if address:
                 raise InputError(f"no Ray cluster: {text}", where="--address") from error
             raise DeviceError(f"Ray does not start: {text}", where="this machine") from error
@@ -93,6 +98,15 @@ def ray_session(workers: int, *, gpus: float = 0, address: str | None = None) ->
     finally:
         if ours:
             ray.shutdown()
+
+
+def _wants_token(error: BaseException | None) -> bool:
+    """Whether a cluster was there and refused a driver that showed it no token."""
+    while error is not None:
+        if type(error).__name__ == "AuthenticationError":
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _discard(*_: Any, **__: Any) -> None:

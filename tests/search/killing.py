@@ -11,6 +11,7 @@ import sqlite3
 import sys
 import time
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from pathlib import Path
 
 import optuna
@@ -26,6 +27,17 @@ READY = [
     "killing",
 ]  # fmt: skip
 """What the drivers find imported: the moments of a kill are then spread over what a driver does."""
+
+
+def fork_server():
+    """A server of forks with what READY names and with this moment's environment: in it Ray says
+    how a cluster that this process has started is to be spoken to.
+    """
+    # One that other tests have started would serve what it was started with.
+    forkserver._forkserver._stop()
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(READY)
+    return context
 
 
 def drive(folder, options, address):
@@ -100,6 +112,8 @@ class Killer:
     """
 
     folder: Path
+    forks: object
+    """Context that ``fork_server`` gave."""
     address: str
     raylet: int
     rng: object
@@ -122,10 +136,8 @@ class Killer:
         assert process.exitcode == 0, self._said()
 
     def _start(self):
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(READY)
         options = {"trials": self.trials, "workers": self.workers, "final_seeds": self.final_seeds}
-        process = context.Process(target=drive, args=(self.folder, options, self.address))
+        process = self.forks.Process(target=drive, args=(self.folder, options, self.address))
         process.start()
         return process
 

@@ -3,25 +3,26 @@
 import random
 
 import pytest
-from killing import Killer, trials
+from killing import Killer, fork_server, trials
 
 from dilnas.search.executor import ray_session
 
 
 @pytest.fixture(scope="module")
 def cluster():
-    """A Ray that outlives the drivers, so that killed ones leave nothing: its address, raylet."""
+    """A Ray that outlives the drivers, so that killed ones leave nothing: forks for its drivers,
+    its address, its raylet.
+    """
     with ray_session(3):
         import ray
 
         node = ray._private.worker.global_worker.node
-        yield node.address, node.all_processes["raylet"][0].process.pid
+        yield fork_server(), node.address, node.all_processes["raylet"][0].process.pid
 
 
 def kill(folder, cluster, *, seed, workers, number, wanted, share, finals=1):
-    address, raylet = cluster
     dice = random.Random(seed)
-    killer = Killer(folder, address, raylet, dice, workers, number, wanted, share, finals)
+    killer = Killer(folder, *cluster, dice, workers, number, wanted, share, finals)
     killer.run()
     killer.check()
     assert killer.hit.total() == wanted
