@@ -71,6 +71,8 @@ class Plan:
         breakdown: (name, dtype, batch size).
         comparisons: (dtype, batch size, contenders), the first being the baseline.
         recording: (name, dtype, batch size) that is recorded for replaying; None: nothing is.
+        calibration: (space, dtype, batch size) that latency is calibrated for.
+        calibration_s: seconds that it may take at most.
         operator: (batch size, share of the map's side) of the MSDA operator's table.
         operator_dtypes: and its dtypes.
         windows, window_s: of the energy.
@@ -87,6 +89,7 @@ class Plan:
     breakdown: tuple[tuple[str, str, int], ...]
     comparisons: tuple[tuple[str, int, tuple[str, ...]], ...]
     recording: tuple[str, str, int] | None
+    calibration: tuple[str, str, int]
     operator: tuple[int, float]
     operator_dtypes: tuple[str, ...]
     checks: tuple[str, ...] = ()
@@ -94,6 +97,7 @@ class Plan:
     slow_checks: tuple[str, ...] = ()
     windows: int = 3
     window_s: float = 1.5
+    calibration_s: float = 300.0
     compare_s: float = 8.0
     protocol: dict[str, float] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
@@ -148,6 +152,7 @@ def full(backends: tuple[str, ...]) -> Plan:
             ("fp32", 1, ("tiny", "small", "base", *PEERS)),
         ),
         recording=("tiny", "bf16", 64),
+        calibration=("dilateformer", "bf16", 64),
         operator=(64, 1.0),
         operator_dtypes=("bf16",),
         checks=tuple(name for name in check_names() if name not in (*QUIET, *SLOW)),
@@ -196,11 +201,13 @@ def quick(backends: tuple[str, ...]) -> Plan:
         breakdown=(("tiny", "fp32", 1),),
         comparisons=(("fp32", 1, ("tiny", "small")), ("fp32", 1, ("tiny", PEERS[-1]))),
         recording=("tiny", "fp32", 1),
+        calibration=("smoke", "fp32", 2),
         operator=(1, 0.25),
         operator_dtypes=("fp32",),
         checks=tuple(name for name in check_names() if name not in (*QUIET, *SLOW)),
         windows=2,
         window_s=0.5,
+        calibration_s=15.0,
         compare_s=2.0,
         protocol={"min_warmup": 1, "min_warmup_s": 0.0, "max_warmup_s": 0.2, "min_samples": 3,
                   "max_samples": 5, "min_s": 0.0, "max_s": 0.5},

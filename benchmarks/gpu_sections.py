@@ -11,6 +11,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
+from gpu_calibrate import calibrate
 from gpu_crowd import Crowd, Row
 from gpu_job import answered, check_named
 from gpu_operator import operator
@@ -40,18 +41,20 @@ class _Stop(Exception):  # noqa: N818
 
 WEIGHTS: tuple[tuple[str, float], ...] = (
     ("facts", 8), ("side by side", 60), ("checks", 15), ("sweep", 100), ("energy", 27),
-    ("breakdown", 20), ("memory", 6), ("compare", 26), ("recordings", 9), ("compile", 60),
+    ("calibrate", 70), ("breakdown", 20), ("memory", 6), ("compare", 26), ("recordings", 9),
+    ("compile", 60),
     ("operator", 8), ("rest of the sweep", 25),
 )  # fmt: skip
-"""Sections in the order of their worth, and seconds of a session of about 375."""
+"""Sections in the order of their worth, and seconds of a session of about 445."""
 
 
 def sections(session: Session, crowd: Crowd) -> list[Section]:
     """All of them; "side by side" waits for ``crowd``."""
     works: dict[str, Callable[[Session, Runner], None]] = {
         "facts": facts, "side by side": partial(beside, crowd=crowd), "checks": checks,
-        "sweep": sweep, "energy": energy, "breakdown": breakdown, "memory": memory,
-        "compare": compare, "recordings": recordings, "compile": compiled, "operator": operator,
+        "sweep": sweep, "energy": energy, "calibrate": calibrate, "breakdown": breakdown,
+        "memory": memory, "compare": compare, "recordings": recordings, "compile": compiled,
+        "operator": operator,
         "rest of the sweep": sweep,
     }  # fmt: skip
 

@@ -17,26 +17,37 @@ from dilnas.space import SearchSpace
 __all__ = ["Budgets", "Candidate", "cheapest_within", "costs_of", "described", "sample_within"]
 
 UNITS = {"gflops": 1e9, "mparams": 1e6, "mb": 1e6}
+"""What a unit of each counted cost is of the closed form's; milliseconds are predicted."""
+
 DRAWS, MAX_DRAWS = 20_000, 1_000_000
-OPTIONS = {"gflops": "--budget-gflops", "mparams": "--budget-mparams", "mb": "--budget-mb"}
+OPTIONS = {
+    "gflops": "--budget-gflops", "mparams": "--budget-mparams", "mb": "--budget-mb",
+    "ms": "--budget-ms",
+}  # fmt: skip
 
 
 Costs = dict[str, npt.NDArray[np.float64]]
 
+Latency = Callable[[SearchSpace, npt.NDArray[np.int64]], npt.NDArray[np.float64]]
+"""Seconds (N,) of codes (N, A), as ``LatencyPredictor.seconds`` predicts them; infinite: unknown.
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budgets:
-    """Upper limits, each for one image; None means no limit.
+    """Upper limits, each for one image but the last; None means no limit.
 
     Attributes:
         gflops: 10^9 FLOPs in the paper's convention.
         mparams: 10^6 parameters.
         mb: 10^6 bytes of weights and largest live activations in fp32 (``memory_bytes``).
+        ms: predicted milliseconds of a batch.
     """
 
     gflops: float | None = None
     mparams: float | None = None
     mb: float | None = None
+    ms: float | None = None
 
     def __post_init__(self) -> None:
         for name, limit in self.limits.items():
@@ -48,19 +59,20 @@ class Budgets:
     @property
     def limits(self) -> dict[str, float]:
         """The limits that are set, by name."""
-        every = {"gflops": self.gflops, "mparams": self.mparams, "mb": self.mb}
+        every = {"gflops": self.gflops, "mparams": self.mparams, "mb": self.mb, "ms": self.ms}
         return {name: limit for name, limit in every.items() if limit is not None}
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One architecture with its costs."""
+    """One architecture with its costs; ``ms`` None where no latency is predicted."""
 
     code: tuple[int, ...]
     architecture: Architecture
     gflops: float
     mparams: float
     mb: float
+    ms: float | None = None
 
 
 def sample_within(
@@ -70,6 +82,7 @@ def sample_within(
     budgets: Budgets | None = None,
     *,
     image_size: int | None = None,
+    latency: Latency | None = None,
 ) -> npt.NDArray[np.int64]:
     """``n`` uniform codes (n, A) within the budgets, by rejection.
 
@@ -82,9 +95,9 @@ def sample_within(
     kept: list[npt.NDArray[np.int64]] = []
     for attempt in range(MAX_DRAWS // DRAWS):
         codes = space.sample(DRAWS, seed + (attempt << 32))
-        costs = costs_of(space, codes, size)
+        costs = costs_of(space, codes, size, latency)
         if attempt == 0:
-            cheapest_within(space, budgets, codes, costs, size)
+            cheapest_within(space, budgets, codes, costs, size, latency)
         kept.append(codes[np.all([costs[k] <= limit for k, limit in limits.items()], axis=0)])
         if sum(map(len, kept)) >= n:
             return np.concatenate(kept)[:n]
@@ -98,41 +111,54 @@ def _options(limits: dict[str, float]) -> str:
     return " and ".join(OPTIONS[name] for name in limits)
 
 
-def costs_of(space: SearchSpace, codes: npt.NDArray[np.int64], size: int) -> Costs:
-    """Costs (N,) in the units of the budgets; in chunks, so that memory stays small."""
+def costs_of(
+    space: SearchSpace, codes: npt.NDArray[np.int64], size: int, latency: Latency | None = None
+) -> Costs:
+    """Costs (N,) in the units of the budgets; in chunks, so that memory stays small.
+
+    With ``ms`` where a ``latency`` is given.
+    """
     parts = []
     for start in range(0, len(codes), 50_000):
         found = cost_arrays(space.columns(codes[start : start + 50_000]), size)
         parts.append((found.flops, found.params, found.memory_bytes))
     rows = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return {name: row / UNITS[name] for name, row in zip(UNITS, rows, strict=True)}
+    out = {name: row / UNITS[name] for name, row in zip(UNITS, rows, strict=True)}
+    if latency is not None:
+        out["ms"] = 1e3 * latency(space, codes)
+    return out
 
 
-def candidate(space: SearchSpace, code: npt.NDArray[np.int64], size: int) -> Candidate:
+def candidate(
+    space: SearchSpace, code: npt.NDArray[np.int64], size: int, latency: Latency | None = None
+) -> Candidate:
     architecture = space.decode(code)
     found = cost(architecture, size)
     return Candidate(
         tuple(int(index) for index in code), architecture,
         found.flops / UNITS["gflops"], found.params / UNITS["mparams"],
         found.memory_bytes() / UNITS["mb"],
+        None if latency is None else 1e3 * float(latency(space, code[None])[0]),
     )  # fmt: skip
 
 
-def cheapest_within(
+def cheapest_within(  # noqa: PLR0917
     space: SearchSpace,
     budgets: Budgets,
     codes: npt.NDArray[np.int64],
     costs: Costs,
     size: int,
+    latency: Latency | None = None,
 ) -> Candidate:
     """The architecture with the fewest FLOPs. Raises BudgetError where nothing fits."""
 
-    def lowest(score: Callable[[Costs], npt.NDArray[np.float64]]) -> npt.NDArray[np.int64]:
-        return descend(space, codes[int(np.argmin(score(costs)))], score, size)
+    def lowest(score: Callable[[Costs], npt.NDArray[np.float64]]) -> Candidate:
+        start = codes[int(np.argmin(score(costs)))]
+        return candidate(space, descend(space, start, score, size, latency), size, latency)
 
-    cheapest = candidate(space, lowest(lambda c: c["gflops"]), size)
+    cheapest = lowest(lambda c: c["gflops"])
     for name, limit in budgets.limits.items():
-        least = candidate(space, lowest(lambda c, name=name: c[name]), size)  # type: ignore[misc]
+        least = lowest(lambda c, name=name: c[name])  # type: ignore[misc]
         if getattr(least, name) > limit:
             raise BudgetError(
                 f"no architecture of {space.name} is that small", where=OPTIONS[name],
@@ -140,8 +166,7 @@ def cheapest_within(
                 got=f"{limit:g}",
             )  # fmt: skip
     if limits := budgets.limits:
-        excess = lowest(lambda c: np.max([c[n] / limit for n, limit in limits.items()], axis=0))
-        nearest = candidate(space, excess, size)
+        nearest = lowest(lambda c: np.max([c[n] / limit for n, limit in limits.items()], axis=0))
         if any(getattr(nearest, name) > limit for name, limit in limits.items()):
             raise BudgetError(
                 f"no architecture of {space.name} was found within all budgets together",
@@ -156,6 +181,7 @@ def descend(
     start: npt.NDArray[np.int64],
     score: Callable[[Costs], npt.NDArray[np.float64]],
     size: int,
+    latency: Latency | None = None,
 ) -> npt.NDArray[np.int64]:
     """A code whose score no change of one axis lowers, from ``start``.
 
@@ -168,7 +194,7 @@ def descend(
         places = [(i, index) for i, axis in enumerate(space.axes) for index in range(len(axis))]
         for row, (i, index) in zip(rows, places, strict=True):
             row[i] = index
-        scores = score(costs_of(space, rows, size))
+        scores = score(costs_of(space, rows, size, latency))
         lowest = int(np.argmin(scores))
         if scores[lowest] >= best:
             return code
@@ -184,7 +210,8 @@ def described(found: Candidate) -> str:
     """One candidate on one line: layout, widths, costs."""
     a = found.architecture
     dims = "-".join(str(stage.dim) for stage in a.stages)
-    return (
+    text = (
         f"{a.layout}, dims {dims}: {found.gflops:.3f} GFLOPs, {found.mparams:.2f} M parameters, "
         f"{found.mb:.1f} MB"
     )
+    return text if found.ms is None else f"{text}, {found.ms:.1f} ms predicted"

@@ -18,6 +18,8 @@ from dilnas.space import SearchSpace
 from dilnas.space_costs import (
     Budgets,
     Candidate,
+    Costs,
+    Latency,
     candidate,
     cheapest_within,
     costs_of,
@@ -36,7 +38,7 @@ __all__ = [
     "sample_within",
 ]
 
-UNITS = {"gflops": "GFLOPs", "mparams": "M parameters", "mb": "MB"}
+UNITS = {"gflops": "GFLOPs", "mparams": "M parameters", "mb": "MB", "ms": "ms"}
 
 ENUMERATE = 200_000
 """Spaces of at most so many codes are enumerated."""
@@ -74,6 +76,9 @@ class SpaceReport:
         binding: the budget that turns most codes away; None if all fit.
         cheapest: fewest FLOPs in the whole space, found by descent along the axes.
         largest: most FLOPs among the evaluated codes that fit; None if none of them does.
+        agreement: rank correlation of GFLOPs and predicted latency, over all evaluated codes and
+            within 10 % of the median GFLOPs; None where no latency is predicted.
+        unknown: share of codes whose latency cannot be predicted: unlike what was calibrated.
     """
 
     space: str
@@ -91,6 +96,8 @@ class SpaceReport:
     binding: str | None
     cheapest: Candidate
     largest: Candidate | None
+    agreement: tuple[float | None, float | None] | None = None
+    unknown: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -123,8 +130,8 @@ class SpaceReport:
                 f"{self.share:.1%}" if self.share else f"fewer than 1 in {self.evaluated // 3:,}"
             )
             lines.append(f"budget  at most {shown}: {share} fit ({how}){binds}")
-        for label, name in (("cost", "gflops"), ("", "mparams"), ("", "mb")):
-            span = self.ranges[name]
+        for name, span in self.ranges.items():
+            label = "cost" if name == "gflops" else ""
             text = f"{span.minimum:.3g} to {span.maximum:.3g} {UNITS[name]}, half below "
             lines.append(f"{label:<8}{text}{span.median:.3g}")
         return lines
@@ -137,8 +144,11 @@ def presearch_report(
     samples: int = 100_000,
     *,
     image_size: int | None = None,
+    latency: Latency | None = None,
 ) -> SpaceReport:
     """Size, cost ranges and the share within ``budgets`` at ``image_size`` (the space's own).
+
+    With a ``latency`` the predicted milliseconds of a batch are one of the costs.
 
     Raises BudgetError naming the cheapest architecture if a budget is below it, or if no
     architecture is found within all budgets together.
@@ -150,8 +160,13 @@ def presearch_report(
     space.decode([0] * len(space.axes)).check_input(size, size, where="--img-size")
     exact = space.size <= max(ENUMERATE, samples)
     codes = space.enumerate() if exact else space.sample(samples, seed)
-    costs = costs_of(space, codes, size)
-    cheapest = cheapest_within(space, budgets, codes, costs, size)
+    costs = costs_of(space, codes, size, latency)
+    if latency is not None and not np.isfinite(costs["ms"]).any():
+        raise InputError(
+            f"no architecture of {space.name} is like those that were calibrated",
+            where="--profile", expected="a calibration of this space",
+        )  # fmt: skip
+    cheapest = cheapest_within(space, budgets, codes, costs, size, latency)
     within = {name: costs[name] <= limit for name, limit in budgets.limits.items()}
     fits = np.all([np.ones(len(codes), dtype=bool), *within.values()], axis=0)
     limits = tuple(_limit(name, budgets.limits[name], within, exact) for name in within)
@@ -173,7 +188,9 @@ def presearch_report(
         standard_error=_standard_error(fits, exact),
         binding=binding.name if binding is not None and binding.share < 1 else None,
         cheapest=cheapest,
-        largest=candidate(space, codes[largest], size) if fits.any() else None,
+        largest=candidate(space, codes[largest], size, latency) if fits.any() else None,
+        agreement=_agreement(costs) if latency is not None else None,
+        unknown=float(np.isinf(costs["ms"]).mean()) if latency is not None else 0.0,
     )
 
 
@@ -185,7 +202,25 @@ def _count(number: int) -> str:
     return f"{number:,}" if number < 10**6 else f"{number:.2g}"
 
 
+def _agreement(costs: Costs) -> tuple[float | None, float | None]:
+    """Rank correlation of GFLOPs and latency: of all, and of codes of about median GFLOPs."""
+    known = np.isfinite(costs["ms"])
+    gflops, ms = costs["gflops"][known], costs["ms"][known]
+    middle = np.abs(gflops / np.median(gflops) - 1) <= 0.1
+    found = [_spearman(gflops[keep], ms[keep]) for keep in (slice(None), middle)]
+    return found[0], found[1]
+
+
+def _spearman(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float | None:
+    """Rank correlation; equal values are ranked by their order. None of fewer than three."""
+    if len(a) < 3:
+        return None
+    ranks = [np.argsort(np.argsort(values, kind="stable"), kind="stable") for values in (a, b)]
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+
+
 def _range(values: npt.NDArray[np.float64]) -> Range:
+    values = values[np.isfinite(values)]
     return Range(float(values.min()), float(np.median(values)), float(values.max()))
 
 

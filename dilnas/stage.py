@@ -11,7 +11,14 @@ from typing import Any, SupportsIndex
 
 from dilnas.errors import ArchitectureError
 
-__all__ = ["Stage", "check_fields", "checked_integer", "stage_from_dict", "stage_to_dict"]
+__all__ = [
+    "Stage",
+    "canonical_dilations",
+    "check_fields",
+    "checked_integer",
+    "stage_from_dict",
+    "stage_to_dict",
+]
 
 MAX_DEPTH, MAX_DIM, MAX_WINDOW, MAX_DILATION = 256, 1 << 14, 63, 255
 """Far above what anybody trains: they keep a hostile file from asking for a terabyte."""
@@ -105,7 +112,7 @@ class Stage:
                 "the number of dilations must divide num_heads", where="dilations",
                 expected=f"a divisor of {self.num_heads} many", got=dilations,
             )  # fmt: skip
-        object.__setattr__(self, "dilations", _canonical_dilations(dilations, self.window_size))
+        object.__setattr__(self, "dilations", canonical_dilations(dilations, self.window_size))
 
     @property
     def depth(self) -> int:
@@ -123,7 +130,7 @@ class Stage:
         return int(self.dim * self.mlp_ratio)
 
 
-def _canonical_dilations(dilations: tuple[int, ...], window: int) -> tuple[int, ...]:
+def canonical_dilations(dilations: tuple[int, ...], window: int) -> tuple[int, ...]:
     """The shortest list that gives every head the same dilation: (1, 1, 2, 2) is (1, 2)."""
     if window == 1:
         return (1,)

@@ -15,6 +15,7 @@ from test_imports import HEAVY
 
 from dilnas.measure import profile
 from dilnas.measure.replay import Recording
+from dilnas.predict import load_calibration
 from dilnas.records import Energy, Measurement, Memory, load_profiles
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -97,6 +98,8 @@ def test_the_whole_session_runs_on_a_cpu(tmp_path):
     profiles = load_profiles(tmp_path / "out" / "profiles")
     assert any(p.memory is not None for p in profiles)
     assert any(p.breakdown is not None for p in profiles)
+    (calibration,) = (tmp_path / "out" / "profiles").glob("*/smoke-*.json")
+    assert load_calibration(calibration).fit.held_out >= 5
     assert (tmp_path / "out" / "comparisons" / "1.json").is_file()
     files = [p for p in (tmp_path / "out").rglob("*") if p.is_file()]
     with tarfile.open(tmp_path / "all.tgz") as archive:

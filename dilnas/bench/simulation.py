@@ -103,7 +103,7 @@ class Simulation:
             Proposer(world.domain, dict(world.budgets), world.cost_name, seed, sampler),
             decode=self._decode if tell else None,
             reference={"error": 1.0, world.cost_name: float(np.exp(world.corner[1]))},
-            image_size=224, clock=self._clock, keep=lambda number, proposal: None,
+            clock=self._clock, keep=lambda number, proposal: None,
             directory=str, tell=tell,
         )  # fmt: skip
         self.loop.workers = workers

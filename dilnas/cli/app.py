@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 
 from dilnas.cli.bench import app as bench_app
+from dilnas.cli.calibrate import calibrate
 from dilnas.cli.compare import compare
 from dilnas.cli.export import export
+from dilnas.cli.predict import predict
 from dilnas.cli.profile import profile
 from dilnas.cli.report import report
 from dilnas.cli.search import search
@@ -21,6 +23,8 @@ EXAMPLES = """
 Examples:
   dilnas profile --variant base          what it costs, and how fast it runs here
   dilnas compare tiny mine.yaml          which of them is faster here, and is that noise
+  dilnas calibrate --batch-size 8        learn this device, to predict any architecture
+  dilnas predict base --profile NAME     its latency and memory, without running it
   dilnas search --budget-gflops 4        the Pareto front under a budget
   dilnas export runs/NAME --pick knee    one of them, ready for full training
   dilnas space show dilateformer         what a search may vary
@@ -62,6 +66,8 @@ def options(
 
 app.command(no_args_is_help=False)(profile)
 app.command()(compare)
+app.command()(calibrate)
+app.command()(predict)
 app.command()(search)
 app.command()(export)
 app.command()(report)

@@ -85,11 +85,13 @@ def compare(  # noqa: PLR0917 - typer's parameters are the options
     from dilnas.cli.progress import Progress, console
     from dilnas.files import write_atomic
     from dilnas.measure.comparing import compare as run
+    from dilnas.measure.heap import keep_freed_memory
     from dilnas.report.comparison import comparison_view
     from dilnas.report.document import comparison_json
 
     if out is not None:
         check_writable(out, "--out")
+    keep_freed_memory()
     with Progress() as progress:
         result = run(
             models or (),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -81,6 +82,15 @@ def profile(  # noqa: PLR0917 - typer's parameters are the options
     counters: Annotated[
         bool, typer.Option("--counters", help="fvcore, ptflops and torch beside the count.")
     ] = False,
+    calibration: Annotated[
+        str | None,
+        typer.Option(
+            "--profile",
+            metavar="NAME",
+            show_default=False,
+            help="Calibration whose prediction to show (default: one of this device and workload).",
+        ),
+    ] = None,
     time_limit: Annotated[
         float | None,
         typer.Option(
@@ -113,8 +123,10 @@ def profile(  # noqa: PLR0917 - typer's parameters are the options
       dilnas profile mine.yaml --img-size 800x1280 --out profiles/
     """
     from dilnas.measure import Protocol
+    from dilnas.measure.heap import keep_freed_memory
     from dilnas.measure.sweeping import sweep
 
+    keep_freed_memory()
     spec = _which(architecture, variant)
     axes: dict[str, Any] = {
         "batch_sizes": numbers("--batch-size", batch_size),
@@ -132,10 +144,12 @@ def profile(  # noqa: PLR0917 - typer's parameters are the options
     if out is not None:
         check_writable(out, "--out", folder_too=True)
     done: list[Profile] = []
+    predicted = _prediction(calibration, device, axes, channels_last) if latency else None
     try:
         with Progress() as progress:
 
             def keep(result: Profile) -> None:
+                result = predicted(result) if predicted else result
                 done.append(result)
                 if count > 1 and latency:
                     progress.line(_row(len(done), count, result))
@@ -153,6 +167,36 @@ def profile(  # noqa: PLR0917 - typer's parameters are the options
             _deliver(done, count, json=json, out=out)
     if roofline is not None:
         _draw(done[0], roofline)
+
+
+def _prediction(
+    name: str | None, device: str | None, axes: Mapping[str, Any], channels_last: bool
+) -> Callable[[Profile], Profile]:
+    """Adds to a measured profile what was predicted for it.
+
+    A ``--profile`` that is for another device, or for none of the workloads, ends here.
+    """
+    from dilnas.predict.beside import check_beside, predicted_beside
+
+    if name is None:
+        return predicted_beside
+    from dilnas.measure.machine import choose_device, environment
+    from dilnas.predict import LatencyPredictor
+    from dilnas.records import Workload
+
+    predictor, where = LatencyPredictor.load(name), choose_device(device)
+    fields = ("batch_size", "size", "dtype", "mode", "compile")
+    workloads = []
+    for values in itertools.product(*axes.values()):
+        chosen = dict(zip(fields, values, strict=True))
+        height, width = chosen.pop("size")
+        workloads.append(
+            Workload(
+                **chosen, height=height, width=width, device=where, channels_last=channels_last
+            )
+        )
+    check_beside(predictor, workloads, environment(where).device_name)
+    return lambda result: predicted_beside(result, predictor)
 
 
 def _row(number: int, count: int, result: Profile) -> str:

@@ -38,8 +38,16 @@ def search(
     budget_mb: Annotated[
         float | None, typer.Option(help="Limit in MB of weights and activations, fp32, one image.")
     ] = None,
+    budget_ms: Annotated[
+        float | None,
+        typer.Option(help="Limit in predicted ms of a batch of the calibration's workload."),
+    ] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Calibration that predicts latency: dilnas calibrate."),
+    ] = None,
     objectives: Annotated[
-        str, typer.Option(help="accuracy and one of gflops, mparams, mb.")
+        str, typer.Option(help="accuracy and one of gflops, mparams, mb, ms.")
     ] = "accuracy,gflops",
     trials: Annotated[
         int | None,
@@ -103,6 +111,8 @@ def search(
       dilnas search --space dilateformer-mobile --budget-gflops 1 --budget-mparams 5
 
       dilnas search --budget-gflops 4 --data photos/ --proxy standard --gpus-per-trial 0.5
+
+      dilnas search --budget-ms 300 --profile amd-epyc/dilateformer-b8-224-fp32-t2
     """
     from dilnas.cli.search_screen import Screen
     from dilnas.search import search as run
@@ -112,7 +122,8 @@ def search(
     with screen:
         result = run(
             space, budget_gflops=budget_gflops, budget_mparams=budget_mparams,
-            budget_mb=budget_mb, objectives=tuple(objectives.split(",")), trials=trials,
+            budget_mb=budget_mb, budget_ms=budget_ms, profile=profile,
+            objectives=tuple(objectives.split(",")), trials=trials,
             time_limit=_seconds(time_limit, "--time-limit"), gpu_hours=gpu_hours,
             final_seeds=final_seeds, trial_timeout=_seconds(trial_timeout, "--trial-timeout"),
             seed=seed, data=data,

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from dilnas.space import SearchSpace
+    from dilnas.space_costs import Latency
     from dilnas.space_report import SpaceReport
 
 __all__ = ["app", "print_report"]
@@ -40,12 +41,20 @@ Mb = Annotated[
     float | None,
     typer.Option("--budget-mb", help="At most so many MB of weights and activations, fp32."),
 ]
+Ms = Annotated[
+    float | None,
+    typer.Option("--budget-ms", help="At most so many predicted ms a batch; needs --profile."),
+]
+ProfileName = Annotated[
+    str | None,
+    typer.Option("--profile", metavar="NAME", help="A calibration, to predict latency by."),
+]
 Size = Annotated[
     int | None, typer.Option("--img-size", help="Side of the image (default: the space's own).")
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the random draw.")]
 
-UNITS = {"gflops": "GFLOPs", "mparams": "M parameters", "mb": "MB"}
+UNITS = {"gflops": "GFLOPs", "mparams": "M parameters", "mb": "MB", "ms": "ms"}
 
 
 @app.command("list")
@@ -75,6 +84,8 @@ def show(
     budget_gflops: Gflops = None,
     budget_mparams: Mparams = None,
     budget_mb: Mb = None,
+    budget_ms: Ms = None,
+    profile: ProfileName = None,
     img_size: Size = None,
     samples: Annotated[
         int, typer.Option("--samples", min=1, help="Codes to draw where there are too many.")
@@ -89,6 +100,7 @@ def show(
       dilnas space show
       dilnas space show dilateformer --budget-gflops 4 --budget-mparams 20
       dilnas space show my_space.yaml --json
+      dilnas space show --budget-ms 300 --profile amd-epyc/dilateformer-b8-224-fp32-t2
     """
     from rich.console import Console
 
@@ -96,11 +108,14 @@ def show(
     from dilnas.space_report import Budgets, presearch_report
 
     space = SearchSpace.load(name)
-    budgets = Budgets(gflops=budget_gflops, mparams=budget_mparams, mb=budget_mb)
+    budgets = Budgets(gflops=budget_gflops, mparams=budget_mparams, mb=budget_mb, ms=budget_ms)
+    latency = _latency(profile, budget_ms, space, img_size)
     errors = Console(stderr=True)
     waiting = errors.status("evaluating costs …") if errors.is_terminal else nullcontext()
     with waiting:
-        report = presearch_report(space, budgets, seed, samples, image_size=img_size)
+        report = presearch_report(
+            space, budgets, seed, samples, image_size=img_size, latency=latency
+        )
     if as_json:
         print(json.dumps({"report": report.to_dict(), "definition": space.to_dict()}))
         return
@@ -110,6 +125,19 @@ def show(
     console.print(_axes_table(space))
     console.print()
     print_report(report, console)
+
+
+def _latency(
+    profile: str | None, budget_ms: float | None, space: SearchSpace, img_size: int | None
+) -> Latency | None:
+    """What predicts latency, if it is wanted; checked against the image."""
+    from dilnas.predict.choosing import predictor_for
+
+    found = predictor_for(
+        profile, wanted="--budget-ms" if budget_ms is not None else "",
+        image_size=img_size or space.image_size,
+    )  # fmt: skip
+    return None if found is None else found.seconds
 
 
 def print_report(report: SpaceReport, console: object) -> None:
@@ -144,10 +172,22 @@ def report_lines(report: SpaceReport) -> list[str]:
             f"binding limit: {UNITS[report.binding]}" if report.binding else "no limit binds"
         )
     lines.append(f"cheapest: {described(report.cheapest)}")
+    if report.agreement is not None:
+        lines.append(_agreement_text(report.agreement, report.unknown))
     if report.largest is not None:
         which = "largest" if report.exact else "largest seen"
         lines.append(f"{which}{' that fits' if report.limits else ''}: {described(report.largest)}")
     return lines
+
+
+def _agreement_text(agreement: tuple[float | None, float | None], unknown: float) -> str:
+    """How far GFLOPs tell the latency."""
+    whole, band = ("–" if value is None else f"{value:.2f}" for value in agreement)
+    text = (
+        f"GFLOPs against predicted latency: rank correlation {whole}, "
+        f"{band} among codes within 10 % of the median GFLOPs"
+    )
+    return f"{text}; {unknown:.1%} unlike what was calibrated" if unknown else text
 
 
 @app.command()
@@ -159,6 +199,8 @@ def sample(
     budget_gflops: Gflops = None,
     budget_mparams: Mparams = None,
     budget_mb: Mb = None,
+    budget_ms: Ms = None,
+    profile: ProfileName = None,
     img_size: Size = None,
 ) -> None:
     """Print random architectures of a space as YAML documents.
@@ -172,8 +214,9 @@ def sample(
     from dilnas.space_report import Budgets, sample_within
 
     space = SearchSpace.load(name)
-    budgets = Budgets(gflops=budget_gflops, mparams=budget_mparams, mb=budget_mb)
-    codes = sample_within(space, n, seed, budgets, image_size=img_size)
+    budgets = Budgets(gflops=budget_gflops, mparams=budget_mparams, mb=budget_mb, ms=budget_ms)
+    latency = _latency(profile, budget_ms, space, img_size)
+    codes = sample_within(space, n, seed, budgets, image_size=img_size, latency=latency)
     print("---\n".join(space.decode(code).to_yaml() for code in codes), end="")
 
 

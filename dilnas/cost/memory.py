@@ -34,7 +34,7 @@ from collections.abc import Iterator
 
 from dilnas.arch import Architecture, Stage
 from dilnas.cost.closed_form import network_numbers
-from dilnas.cost.formulas import BY_BLOCK, BY_STAGE, KERNELS, STEM_CONVS, network_parts
+from dilnas.cost.formulas import BY_BLOCK, BY_STAGE, KERNELS, STEM_CONVS, Placed, network_parts
 from dilnas.cost.memory_parts import (
     Attention,
     Visit,
@@ -84,6 +84,7 @@ def training_peak_bytes(
     *,
     channels_last: bool = False,
     fused: bool = False,
+    reordered: int = 0,
 ) -> int:
     """Most bytes that tensors hold at once in a training step, weights and images included.
 
@@ -98,10 +99,12 @@ def training_peak_bytes(
         bytes_per_element: 4: the formulas are those of fp32.
         channels_last: images and weights lie so, and need no copies.
         fused: MSDA is the fused operator, not the portable one.
+        reordered: copies of a strided convolution's weights that its kernel makes while it runs:
+            0 for tensors alone.
 
     Raises InputError like ``cost``, and for a batch below 1.
     """
-    visits = _visits(architecture, height, width, batch_size, channels_last, fused)
+    visits = _visits(architecture, height, width, batch_size, channels_last, fused, reordered)
     width = height if width is None else width
     images = batch_size * architecture.in_chans * height * width
     params = sum(visit.repeats * visit.grads for visit in visits)
@@ -119,13 +122,15 @@ def inference_peak_bytes(
     *,
     channels_last: bool = False,
     fused: bool = False,
+    reordered: int = 0,
 ) -> int:
     """Most bytes that tensors hold at once in eager inference, weights and images included.
 
     ``Cost.memory_bytes`` plus what it leaves out: running statistics of batch norm, the copy of
     the images in the other layout, and what the portable MSDA operator holds inside: planes of
     q, k, v and its result, always in fp32, and one group's logits and probabilities at a time.
-    ``fused``: MSDA holds q, k, v and its result, nothing more.
+    ``fused``: MSDA holds q, k, v and its result, nothing more. ``reordered``: as in
+    ``training_peak_bytes``.
     ``peak_activation_elements`` counts logits and probabilities of all groups instead, whatever
     the operator. Arguments and errors like ``training_peak_bytes``; 2 or 4 bytes an element.
     """
@@ -151,10 +156,27 @@ def inference_peak_bytes(
             ]
         elif placed.kind == "head":  # the average and the logits
             own = [own[0] + bytes_per_element * last_dim, bytes_per_element * logits]
+        elif placed.kind == "downsample" and reordered:
+            own.append(
+                own[0] + _reordered(architecture, placed, reordered, bytes_per_element, batch_size)
+            )
         live += own if placed.repeats else []
     statistics, norms = _running_statistics(architecture)
     held = bytes_per_element * (params + statistics) + 8 * norms
     return int(held + batch_size * (bytes_per_element * image + max(live)))
+
+
+def _reordered(
+    architecture: Architecture, placed: Placed, copies: int, bytes_per_element: int, batch: int
+) -> float:
+    """Bytes an image that the kernel of a strided convolution holds beside what is counted for it.
+
+    Its own copies of the weights, while the batch norm's output is not there yet.
+    """
+    before, after = (architecture.stages[(placed.stage or 0) + i].dim for i in (0, 1))
+    kernel = KERNELS[architecture.downsample]
+    weights = kernel * kernel * before * after
+    return bytes_per_element * (copies * weights / batch - after * placed.height * placed.width)
 
 
 def _msda_inference(stage: Stage, height: int, width: int, fused: bool) -> list[tuple[int, int]]:
@@ -193,12 +215,12 @@ def why_no_training_form(dtype: str, compile_mode: str) -> str:
 
 def _visits(  # noqa: PLR0917
     architecture: Architecture, height: int, width: int | None, batch: int, channels_last: bool,
-    fused: bool,
+    fused: bool, reordered: int = 0,
 ) -> list[Visit]:  # fmt: skip
     """The parts of a network in the order of the forward pass; checks the sizes."""
     width = height if width is None else width
     copies = _copies(architecture, height, width, batch, channels_last)
-    return list(_network(architecture, height, width, batch, copies, fused))
+    return list(_network(architecture, height, width, batch, copies, fused, reordered))
 
 
 def _copies(
@@ -215,7 +237,7 @@ def _copies(
 
 
 def _network(  # noqa: PLR0917
-    a: Architecture, height: int, width: int, batch: int, copies: int, fused: bool
+    a: Architecture, height: int, width: int, batch: int, copies: int, fused: bool, reordered: int
 ) -> Iterator[Visit]:
     yield stem_visit(
         a.stem, in_chans=a.in_chans, dim=a.stages[0].dim, height=height, width=width, batch=batch,
@@ -237,7 +259,7 @@ def _network(  # noqa: PLR0917
             yield downsample_visit(
                 dim=stage.dim, out_dim=a.stages[i + 1].dim, kernel=KERNELS[a.downsample],
                 tokens=tokens, batch=batch, pos_conv=int(a.pos_embed in BY_STAGE),
-                copies=copies,
+                copies=copies, reordered=reordered,
             )  # fmt: skip
             height, width = height // 2, width // 2
     yield head_visit(

@@ -147,16 +147,17 @@ def probability_rows(window: int, dilation: int, height: int, width: int) -> tup
 
 def downsample_visit(
     *, dim: Count, out_dim: Count, kernel: Count, tokens: Count, batch: Count,
-    pos_conv: Count, copies: Count,
+    pos_conv: Count, copies: Count, reordered: Count = 0,
 ) -> Visit:  # fmt: skip
     """Strided convolution, batch norm, maybe position, from a map of ``tokens`` pixels.
 
     ``copies`` is 1 where maps lie channels-last and weights do not: then the gradient of the
-    weight does too, and is copied into the weight's layout.
+    weight does too, and is copied into the weight's layout. ``reordered``: copies of the weights
+    that the kernel itself holds at that moment.
     """
     before, after = batch * tokens * dim, batch * (tokens // 4) * out_dim
     weights = kernel * kernel * dim * out_dim
-    copied = copies * weights
+    copied = (copies + reordered) * weights
     position = 10 * out_dim * pos_conv
     normed = position + 2 * out_dim
     grads = normed + weights + out_dim

@@ -12,7 +12,9 @@ from dilnas.runs import RunDirectory
 
 __all__ = ["COST_COLUMNS", "Pick", "best", "knee", "pick_trial"]
 
-COST_COLUMNS = {"gflops": "gflops", "mparams": "mparams", "mb": "memory_mb"}
+COST_COLUMNS = {
+    "gflops": "gflops", "mparams": "mparams", "mb": "memory_mb", "ms": "predicted_ms",
+}  # fmt: skip
 """Column of front.csv that holds each cost objective."""
 
 MOST_DIGITS = 9

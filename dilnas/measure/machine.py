@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dilnas import __version__
 from dilnas.errors import DeviceError
+from dilnas.measure import heap
 from dilnas.measure.cpu import CpuUse, affinity_cores, cpu_name
 from dilnas.measure.nvml import Gpu
 from dilnas.records import Environment, Workload
@@ -96,6 +97,7 @@ def _cpu_facts() -> dict[str, Any]:
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "onednn": onednn.is_available(),
         "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", "default"),
+        "allocator": heap.described(),
         "clock": "not fixed",
         "governor": now.governor or "not readable",
         "scaling_driver": now.scaling_driver,

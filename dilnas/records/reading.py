@@ -19,7 +19,7 @@ from dilnas.records.decode import Spot, decode, same_figure
 from dilnas.records.documents import COMPARISON_FORMAT, PROFILE_FORMAT, images_per_s
 from dilnas.records.profile import Profile
 
-__all__ = ["comparison_from_dict", "load_profiles", "profile_from_dict"]
+__all__ = ["comparison_from_dict", "load_profiles", "parsed_json", "profile_from_dict"]
 
 MAX_FILE_BYTES = 256 << 20
 """A document larger than this is refused before it is parsed: about 4000 profiles."""
@@ -74,7 +74,7 @@ def _visible(file: Path, folder: Path) -> bool:
 
 def _from_file(file: Path, *, alone: bool) -> tuple[Profile, ...]:
     spot = Spot(str(file))
-    values = _object(_parsed(file, spot), spot)
+    values = _object(parsed_json(file, spot), spot)
     if "dilnas_profiles" in values:
         _version(values, "dilnas_profiles", PROFILE_FORMAT, spot)
         items = values.pop("profiles", None)
@@ -92,7 +92,8 @@ def _from_file(file: Path, *, alone: bool) -> tuple[Profile, ...]:
     return ()
 
 
-def _parsed(file: Path, spot: Spot) -> object:
+def parsed_json(file: Path, spot: Spot) -> object:
+    """Data of a JSON file: no repeated names, no NaN. Raises InputError naming ``spot``."""
     try:
         with file.open("rb") as opened:
             data = opened.read(MAX_FILE_BYTES + 1)  # a device has no end and no size

@@ -29,6 +29,8 @@ _COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("gflops", "GFLOPs", ".3f"),
     ("mparams", "params M", ".3f"),
     ("memory_mb", "MB", ".1f"),
+    ("predicted_ms", "pred. ms", ".2f"),
+    ("measured_ms", "meas. ms", ".2f"),
     ("layout", "layout", ""),
     ("dims", "dims", ""),
     ("dilations", "dilations", ""),

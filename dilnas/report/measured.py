@@ -35,7 +35,7 @@ def measured_lines(profile: Profile) -> list[RenderableType]:
         ]
     if m is None or e is None:
         return list(missing_lines(profile))
-    lines: list[RenderableType] = [*_latency(profile, m)]
+    lines: list[RenderableType] = [*_latency(profile, m), *_predicted(profile, m)]
     if profile.memory is not None:
         lines += _memory(profile.memory)
     elif "peak_memory_bytes" in m.extra:
@@ -75,6 +75,22 @@ def _latency(profile: Profile, m: Measurement) -> Iterator[Pairs]:
     for name, what in (("compile_s", "compiled in"), ("capture_s", "captured in")):
         if m.extra.get(name) is not None:
             yield pairs((what, f"{m.extra[name]:.1f} s"), ("", "(before the warm-up)"))
+
+
+def _predicted(profile: Profile, m: Measurement) -> Iterator[Pairs]:
+    """What was predicted, and where the measurement lies."""
+    for found in profile.predictions:
+        if found.quantity != "latency_s":
+            continue
+        off = m.median / found.value - 1
+        inside = found.low <= m.median <= found.high
+        yield pairs(
+            ("predicted", f"{found.value * 1e3:.2f} ms "
+             f"[{found.low * 1e3:.2f}, {found.high * 1e3:.2f}]"),
+            ("measured", f"{off:+.1%}, {'inside' if inside else 'outside'} of the "
+             f"{found.coverage:.0%} interval"),
+            ("", f"({found.source}; held-out error {found.held_out_error:.1%})"),
+        )  # fmt: skip
 
 
 def _memory(memory: Memory) -> Iterator[Pairs]:

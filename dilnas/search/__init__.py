@@ -18,6 +18,8 @@ def search(
     budget_gflops: float | None = None,
     budget_mparams: float | None = None,
     budget_mb: float | None = None,
+    budget_ms: float | None = None,
+    profile: str | None = None,
     objectives: Sequence[str] = ("accuracy", "gflops"),
     trials: int | None = None,
     time_limit: float | None = None,
@@ -45,7 +47,10 @@ def search(
         budget_gflops: limit in 10^9 FLOPs (the paper's convention) at the space's image size.
         budget_mparams: limit in 10^6 parameters.
         budget_mb: limit in 10^6 bytes of weights and live activations, fp32, one image.
-        objectives: "accuracy" and one of "gflops", "mparams", "mb".
+        budget_ms: limit in predicted milliseconds of a batch of the calibration's workload.
+        profile: the calibration that latency is predicted by, a name under ``profiles/`` or a file;
+            where its device is this one's, the front is measured on it at the end.
+        objectives: "accuracy" and one of "gflops", "mparams", "mb", "ms".
         trials: candidates to train; 24, or without end under another limit.
         time_limit: seconds, of all calls together, after which no new training begins.
         gpu_hours: hours of GPUs, of all trainings and calls together, after which none begins.
@@ -74,7 +79,13 @@ def search(
 
     settings = Settings.checked(
         space=space,
-        budgets={"gflops": budget_gflops, "mparams": budget_mparams, "mb": budget_mb},
+        budgets={
+            "gflops": budget_gflops,
+            "mparams": budget_mparams,
+            "mb": budget_mb,
+            "ms": budget_ms,
+        },
+        profile=profile,
         objectives=objectives,
         trials=trials,
         time_limit=time_limit,

@@ -6,6 +6,7 @@ No torch, no Optuna: the scheduler and the proposer are functions of lists of th
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,9 +24,10 @@ __all__ = [
     "front",
 ]
 
-COST_NAMES = ("gflops", "mparams", "mb")
+COST_NAMES = ("gflops", "mparams", "mb", "ms")
 """Costs that may be budgets and objectives: 10^9 fvcore FLOPs, 10^6 parameters, 10^6 bytes of
-weights and live activations of one image in fp32."""
+weights and live activations of one image in fp32; with a calibration, predicted milliseconds of a
+batch."""
 
 COMPLETE, PRUNED, FAILED, REJECTED, RUNNING = (
     "complete", "pruned", "failed", "rejected", "running",
@@ -34,11 +36,15 @@ COMPLETE, PRUNED, FAILED, REJECTED, RUNNING = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """Exact cost of one architecture for one image, in the units of ``COST_NAMES``."""
+    """Cost of one architecture in the units of ``COST_NAMES``: exact, of one image, but for ``ms``.
+
+    That is predicted, of a batch; None without a calibration, infinite where it has nothing to say.
+    """
 
     gflops: float
     mparams: float
     mb: float
+    ms: float | None = None
 
     def get(self, name: str) -> float:
         """The cost called ``name`` in ``COST_NAMES``."""
@@ -46,21 +52,29 @@ class Figures:
 
     def over(self, budgets: dict[str, float]) -> str:
         """Which budget is exceeded and by what; empty if none is."""
-        units = {"gflops": "GFLOPs", "mparams": "MParams", "mb": "MB"}
+        units = {"gflops": "GFLOPs", "mparams": "MParams", "mb": "MB", "ms": "ms predicted"}
         for name, limit in budgets.items():
+            if math.isinf(self.get(name)):
+                return "over budget: unlike what was calibrated, no latency is predicted"
             if self.get(name) > limit:
                 return f"over budget: {self.get(name):.3f} > {limit:g} {units[name]}"
         return ""
 
 
-def figures(architecture: Architecture, image_size: int) -> Figures:
-    """Cost of ``architecture`` for one square image of ``image_size`` pixels a side."""
+def figures(
+    architecture: Architecture, image_size: int, latency: Callable[[Architecture], float] | None
+) -> Figures:
+    """Cost of ``architecture`` for one square image of ``image_size`` pixels a side.
+
+    ``latency``: predicted seconds of a batch.
+    """
     from dilnas.cost import cost
 
     total = cost(architecture, image_size)
     return Figures(
-        gflops=total.flops / 1e9, mparams=total.params / 1e6, mb=total.memory_bytes() / 1e6
-    )
+        gflops=total.flops / 1e9, mparams=total.params / 1e6, mb=total.memory_bytes() / 1e6,
+        ms=None if latency is None else 1e3 * latency(architecture),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

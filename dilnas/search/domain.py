@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dilnas.arch import Architecture
-from dilnas.search.candidate import COST_NAMES, Figures, figures
+from dilnas.search.candidate import Figures, figures
 from dilnas.variants import VARIANTS
 
 if TYPE_CHECKING:
+    from dilnas.predict import LatencyPredictor
     from dilnas.space import SearchSpace
 
 __all__ = ["FEW", "Domain", "Member", "SpaceDomain", "excess"]
@@ -65,7 +66,8 @@ class Domain(Protocol):
         ...
 
     def costs(self, codes: Any) -> dict[str, Array]:
-        """(N,) costs of codes (N, A) by ``COST_NAMES``; infinite where a code is no member."""
+        """(N,) costs of codes (N, A) by ``COST_NAMES``, as far as they are known here; infinite
+        where a code is no member."""
         ...
 
     def member(self, code: Any) -> Member:
@@ -84,8 +86,9 @@ class Domain(Protocol):
 class SpaceDomain:
     """A search space as a domain: the paper's variants are its designs, NSC its free score."""
 
-    def __init__(self, space: SearchSpace) -> None:
+    def __init__(self, space: SearchSpace, predictor: LatencyPredictor | None = None) -> None:
         self._space = space
+        self._predictor = predictor
 
     @property
     def name(self) -> str:
@@ -104,10 +107,11 @@ class SpaceDomain:
         return self._space.sample(count, seed)
 
     def costs(self, codes: Any) -> dict[str, Array]:
-        """Closed-form costs of one image at the space's size."""
+        """Closed-form costs of one image at the space's size, and predicted latency."""
         from dilnas.space_costs import costs_of
 
-        return costs_of(self._space, np.asarray(codes), self._space.image_size)
+        latency = None if self._predictor is None else self._predictor.seconds
+        return costs_of(self._space, np.asarray(codes), self._space.image_size, latency)
 
     def member(self, code: Any) -> Member:
         """Decoded, with its cost."""
@@ -115,8 +119,13 @@ class SpaceDomain:
         architecture = self._space.decode(whole)
         return Member(
             code=whole, key=architecture.key, layout=architecture.layout,
-            figures=figures(architecture, self._space.image_size), architecture=architecture,
+            figures=self.figures(architecture), architecture=architecture,
         )  # fmt: skip
+
+    def figures(self, architecture: Architecture) -> Figures:
+        """Of any architecture, in the space or not."""
+        latency = None if self._predictor is None else self._predictor.seconds_of
+        return figures(architecture, self._space.image_size, latency)
 
     def variants(self) -> list[tuple[int, ...]]:
         """The paper's variants that lie in the space."""
@@ -132,5 +141,5 @@ class SpaceDomain:
 
 def excess(costs: dict[str, Array], budgets: dict[str, float]) -> Array:
     """(N,) largest ratio of a cost to its budget; up to 1 fits, infinite is no member."""
-    there = np.where(np.isfinite(costs[COST_NAMES[0]]), 0.0, np.inf)
+    there = np.max([np.where(np.isfinite(v), 0.0, np.inf) for v in costs.values()], axis=0)
     return np.asarray(np.max([there, *(costs[k] / v for k, v in budgets.items())], axis=0))

@@ -9,8 +9,6 @@ Nothing is written before the budget, the data and the devices have been checked
 from __future__ import annotations
 
 import math
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
@@ -31,6 +29,8 @@ from dilnas.search.events import Event, Note, Progress, SearchResult
 from dilnas.search.executor import run_units
 from dilnas.search.head import opened
 from dilnas.search.history import history
+from dilnas.search.interrupt import interruptible
+from dilnas.search.latency import FrontLatency
 from dilnas.search.lease import Lease, held
 from dilnas.search.ledger import Ledger
 from dilnas.search.limits import Limits, finished
@@ -63,7 +63,8 @@ def run_search(
     from dilnas.space_report import Budgets, presearch_report
 
     space = SearchSpace.load(settings.space)
-    report = presearch_report(space, Budgets(**settings.budgets))
+    latency = FrontLatency.of(settings.profile, space.image_size)
+    report = presearch_report(space, Budgets(**settings.budgets), latency=latency.seconds)
     run = RunDirectory(Path(out) if out else default_directory(settings))
     check_writable(run.path)
     if settings.storage:
@@ -72,7 +73,7 @@ def run_search(
         described = evaluator.describe()
         identity = settings.identity(
             space=space.name, fingerprint=space.fingerprint,
-            proxy=described.settings, data=described.data,
+            proxy=described.settings, data=described.data, calibration=latency.identity(),
         )  # fmt: skip
         stack.enter_context(run_lock(run.path))
         _tidy(run)
@@ -91,6 +92,7 @@ def run_search(
         return _Search(
             settings=settings, described=described, run=run, space=space, ledger=ledger,
             evaluator=evaluator, head=head, clock=clock, limits=limits, lease=lease, tell=tell,
+            latency=latency,
         ).go(ray)  # fmt: skip
 
 
@@ -111,6 +113,7 @@ class _Search:
         limits: Limits,
         lease: Lease,
         tell: Tell,
+        latency: FrontLatency,
     ) -> None:
         self._settings = settings
         self._run = run
@@ -121,18 +124,20 @@ class _Search:
         self._lease = lease
         self._reference = head["reference_point"]
         self._tell = tell
+        self._latency = latency
+        domain = SpaceDomain(space, latency.predictor)
         planned = settings.trials or max(24, ledger.next_number)
         self._rule = rule_for(
             planned, described.rungs, described.eta, settings.cost_name, first=ledger.ended_at
         )
         proposer = Proposer(
-            SpaceDomain(space), settings.budgets, settings.cost_name, settings.seed,
+            domain, settings.budgets, settings.cost_name, settings.seed,
             settings.sampler,
         )  # fmt: skip
         self._loop = Loop(
             settings, self._rule, ledger, proposer,
             decode=space.decode, reference=self._reference,
-            image_size=space.image_size, clock=clock, keep=self._keep,
+            clock=clock, keep=self._keep,
             directory=lambda number: str(run.trial_directory(number).resolve()), tell=self._say,
         )  # fmt: skip
         self._retraining = Retraining(
@@ -143,7 +148,7 @@ class _Search:
         )  # fmt: skip
         self._reporter = Reporter(
             run, ledger, cost_name=settings.cost_name, rungs=described.rungs,
-            image_size=space.image_size, architecture=self._loop.architecture,
+            price=domain.figures, architecture=self._loop.architecture,
             held_out=lambda: self._retraining.held_out,
         )  # fmt: skip
         self._searched = finished(ledger, settings, limits)
@@ -167,11 +172,12 @@ class _Search:
             )
         self._ledger.begin(self._clock.before, ray.gpus)
         try:
-            with _interruptible(self._loop):
+            with interruptible(self._loop):
                 if not self._limits.over():
                     self._train(ray.ready())
                 self._end_trials()
                 self._reporter.test(self._evaluator, self._poll)
+                self._measure()
         except KeyboardInterrupt:
             self._loop.interrupted = True
             self._clock.beat(now=True)
@@ -179,6 +185,16 @@ class _Search:
         self._clock.beat(now=True)
         self._retraining.end()
         return self._result()
+
+    def _measure(self) -> None:
+        """The front's latency, where it was predicted for this machine."""
+        if self._latency.predictor is None:
+            return
+        if why := self._latency.why_not_here():
+            self._tell(Note(f"latencies of the front are predicted only: {why}"))
+            return
+        self._tell(Note("measuring the latency of the front"))
+        self._reporter.measure(self._latency, self._poll)
 
     def _next_unit(self) -> Unit | Finished | None:
         """Of the search; when all trials have ended, of the re-training."""
@@ -250,25 +266,6 @@ def _tidy(run: RunDirectory) -> None:
     again = [folder for trial in trials for folder in trial.glob("seed-*")]
     for folder in (run.path, *trials, *again):
         remove_leftovers(folder)
-
-
-@contextmanager
-def _interruptible(loop: Loop) -> Iterator[None]:
-    """First Ctrl-C: the loop stops at its next step, between two writes. Second: at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def stop(number: int, frame: Any) -> None:
-        loop.interrupted = True
-        signal.signal(signal.SIGINT, before)
-
-    signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -50,7 +50,6 @@ class Loop:
         decode: architecture of a code; None where there are none, in a table of results: units
             then carry no architecture, and there are no rows to show.
         reference: far corner of the hypervolume's box.
-        image_size: pixels a side of the image that costs are for.
         clock: seconds that the search has run so far, over all its sessions; never goes back.
         keep: called with the number and the proposal of a candidate before the ledger has it.
         directory: where candidate N's training keeps its files.
@@ -69,7 +68,6 @@ class Loop:
         *,
         decode: Callable[[tuple[int, ...]], Architecture] | None,
         reference: dict[str, float],
-        image_size: int,
         clock: Callable[[], float],
         keep: Callable[[int, Proposal], None],
         directory: Callable[[int], str],
@@ -81,7 +79,6 @@ class Loop:
         self._proposer = proposer
         self._decode = decode
         self._reference = reference
-        self._image_size = image_size
         self._clock = clock
         self._limits = Limits(settings, ledger, clock)
         self._keep = keep
@@ -264,10 +261,9 @@ class Loop:
     def _front(self, complete: int) -> tuple[float, list[dict[str, Any]]]:
         """The hypervolume and the front's rows so far; kept while as many are ``complete``."""
         if self._shown is None or self._shown[0] != complete:
-            rows = [] if self._decode is None else front_rows(
-                self._ledger.candidates, self._rule.cost_name, self.architecture,
-                image_size=self._image_size,
-            )  # fmt: skip
+            rows: list[dict[str, Any]] = []
+            if self._decode is not None:
+                rows = front_rows(self._ledger.candidates, self._rule.cost_name, self.architecture)
             members = [row for row in rows if row.get("trial", "") != ""]
             self._shown = complete, self.hypervolume(), members
         return self._shown[1:]

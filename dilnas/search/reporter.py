@@ -13,12 +13,14 @@ from dilnas.arch import Architecture
 from dilnas.errors import RunError
 from dilnas.files import write_atomic
 from dilnas.runs import RunDirectory
-from dilnas.search.candidate import COMPLETE, Candidate
+from dilnas.search.candidate import COMPLETE, Candidate, Figures
 from dilnas.search.finals import HeldOut
+from dilnas.search.latency import FrontLatency
 from dilnas.search.ledger import Ledger
 from dilnas.search.noise import reported_front
 from dilnas.search.results import front_rows, trial_rows, write_csv
 from dilnas.search.unit import Evaluator
+from dilnas.variants import VARIANTS
 
 __all__ = ["Reporter"]
 
@@ -31,7 +33,7 @@ class Reporter:
         ledger: its truth.
         cost_name: the cost that is an objective.
         rungs: number of rungs.
-        image_size: pixels a side of the image that costs are for.
+        price: cost of an architecture that was no candidate.
         architecture: of a candidate.
         held_out: the re-trainings so far.
     """
@@ -43,7 +45,7 @@ class Reporter:
         *,
         cost_name: str,
         rungs: int,
-        image_size: int,
+        price: Callable[[Architecture], Figures],
         architecture: Callable[[Candidate], Architecture],
         held_out: Callable[[], HeldOut],
     ) -> None:
@@ -51,7 +53,7 @@ class Reporter:
         self._ledger = ledger
         self._cost_name = cost_name
         self._rungs = rungs
-        self._image_size = image_size
+        self._price = price
         self._architecture = architecture
         self._held_out = held_out
 
@@ -72,6 +74,21 @@ class Reporter:
                 )
         self._ledger.note("test_accuracy", {str(n): v for n, v in tested.items()})
 
+    def measure(self, latency: FrontLatency, poll: Callable[[], None]) -> None:
+        """Measure the front and the variants in its table on this machine; kept with the ledger.
+
+        ``poll`` is called between two.
+        """
+        rows = [row for row in self.front() if row["predicted_ms"] != ""]
+        known = dict(self._ledger.notes().get("measured_ms", {}))
+        networks = {c.key: self._architecture(c) for c in self._ledger.candidates}
+        networks |= {variant.key: variant for variant in VARIANTS.values()}
+        for row in rows:
+            poll()
+            if row["key"] not in known:
+                known[row["key"]] = latency.measured(networks[row["key"]])
+                self._ledger.note("measured_ms", known)
+
     def _tested(self) -> dict[int, float]:
         kept = self._ledger.notes().get("test_accuracy", {})
         return {int(number): float(value) for number, value in kept.items()}
@@ -80,7 +97,8 @@ class Reporter:
         """Rows of front.csv."""
         return front_rows(
             self._ledger.candidates, self._cost_name, self._architecture, self._tested(),
-            self._held_out(), image_size=self._image_size,
+            self._held_out(), price=self._price,
+            measured=self._ledger.notes().get("measured_ms"),
         )  # fmt: skip
 
     def trials(self) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,7 +14,7 @@ from dilnas.arch import Architecture
 from dilnas.errors import RunError
 from dilnas.files import write_atomic
 from dilnas.runs import RunDirectory
-from dilnas.search.candidate import COMPLETE, Candidate, Figures, figures, front, points
+from dilnas.search.candidate import COMPLETE, Candidate, Figures, front, points
 from dilnas.search.finals import HeldOut
 from dilnas.search.noise import reported_front, spread, standings
 from dilnas.variants import VARIANTS
@@ -24,12 +25,13 @@ FRONT_COLUMNS = (
     "trial", "val_accuracy", "test_accuracy", "final_accuracy", "final_std", "final_seeds",
     "final_test_accuracy", "final_test_std", "final_failed", "membership", "rival", "selected_by",
     "gflops", "mparams", "memory_mb", "layout", "dims", "depths", "dilations", "windows", "key",
-    "reference", "architecture_file",
+    "reference", "architecture_file", "predicted_ms", "measured_ms", "measured_low_ms",
+    "measured_high_ms",
 )  # fmt: skip
 TRIAL_COLUMNS = (
     "trial", "state", "reason", "rung", "val_accuracy", "gflops", "mparams", "memory_mb", "layout",
     "key", "origin", "seconds", "images", "rung_scores", "final_scores",
-    "on_front",
+    "on_front", "predicted_ms",
 )  # fmt: skip
 
 Row = dict[str, Any]
@@ -60,7 +62,8 @@ def front_rows(
     tested: Mapping[int, float] | None = None,
     held_out: HeldOut | None = None,
     *,
-    image_size: int,
+    price: Callable[[Architecture], Figures] | None = None,
+    measured: Mapping[str, Mapping[str, float]] | None = None,
 ) -> list[Row]:
     """The front, cheapest first, then the paper's variants that are not on it.
 
@@ -73,7 +76,8 @@ def front_rows(
         architecture: of a candidate.
         tested: test accuracy of the search's own networks, by number.
         held_out: the re-trainings.
-        image_size: pixels a side of the image that costs are for.
+        price: cost of an architecture that was no candidate; None leaves untrained variants out.
+        measured: milliseconds of a batch by the architecture's key: "median", "low", "high".
     """
     held_out = held_out or HeldOut()
     tested = tested or {}
@@ -98,9 +102,12 @@ def front_rows(
         if variant.key in trained:
             row = _front_row(trained[variant.key], variant, tested, held_out, name)
             rows.append({**row, "trial": ""})
-        else:
-            cost = figures(variant, image_size)
-            rows.append(_described(variant, cost) | {"reference": name})
+        elif price is not None:
+            rows.append(_described(variant, price(variant)) | {"reference": name})
+    for row in rows:
+        if found := (measured or {}).get(row["key"]):
+            row |= {"measured_ms": found["median"]}
+            row |= {f"measured_{end}_ms": found[end] for end in ("low", "high")}
     return rows
 
 
@@ -148,6 +155,7 @@ def _described(architecture: Architecture, cost: Figures) -> Row:
         "gflops": round(cost.gflops, 9),
         "mparams": round(cost.mparams, 6),
         "memory_mb": round(cost.mb, 6),
+        "predicted_ms": _milliseconds(cost),
         "layout": architecture.layout,
         "dims": " ".join(str(stage.dim) for stage in stages),
         "depths": " ".join(str(stage.depth) for stage in stages),
@@ -181,9 +189,16 @@ def trial_rows(
             "rung_scores": json.dumps([s.accuracy for s in c.scores]),
             "final_scores": _final_scores(c, held_out),
             "on_front": int(c.number in on_front),
+            "predicted_ms": _milliseconds(c.figures),
         }
         for c in candidates
     ]
+
+
+def _milliseconds(cost: Figures) -> float | str:
+    """Predicted; blank where nothing is."""
+    known = cost.ms is not None and math.isfinite(cost.ms)
+    return round(cost.ms, 6) if known and cost.ms is not None else ""
 
 
 def _final_scores(candidate: Candidate, held_out: HeldOut) -> str:

@@ -50,6 +50,7 @@ class Settings:
             work begins.
         final_seeds: seeds that the front is re-trained with at the end.
         trial_timeout: seconds after which a unit of work is taken for a hang; None: from like ones.
+        profile: name of the calibration that latency is predicted by.
     """
 
     space: str
@@ -65,6 +66,7 @@ class Settings:
     gpu_hours: float | None = None
     final_seeds: int = 0
     trial_timeout: float | None = None
+    profile: str | None = None
 
     @classmethod
     def checked(
@@ -83,6 +85,7 @@ class Settings:
         gpu_hours: float | None = None,
         final_seeds: int | None = None,
         trial_timeout: float | None = None,
+        profile: str | None = None,
     ) -> Settings:
         """Settings from a user's values. Raises InputError naming the option at fault."""
         limits = {}
@@ -107,11 +110,18 @@ class Settings:
             raise InputError(
                 "unknown sampler", where="--sampler", expected=" | ".join(SAMPLERS), got=sampler
             )
+        cost_name = _cost_objective(objectives)
+        if profile is None and "ms" in (cost_name, *limits):
+            option = "--budget-ms" if "ms" in limits else "--objectives accuracy,ms"
+            raise InputError(
+                f"{option} needs a calibration of the device: dilnas calibrate makes one",
+                where="--profile",
+            )
         return cls(
-            space=space, budgets=limits, cost_name=_cost_objective(objectives), trials=trials,
+            space=space, budgets=limits, cost_name=cost_name, trials=trials,
             time_limit=time_limit, seed=seed, data=data, proxy=proxy, sampler=sampler,
             storage=storage, gpu_hours=gpu_hours, final_seeds=final_seeds,
-            trial_timeout=trial_timeout,
+            trial_timeout=trial_timeout, profile=profile,
         )  # fmt: skip
 
     @property
@@ -120,8 +130,9 @@ class Settings:
         return MOST_TRIALS if self.trials is None else self.trials
 
     def identity(
-        self, *, space: str, fingerprint: str, proxy: Mapping[str, Any], data: str
-    ) -> dict[str, Any]:
+        self, *, space: str, fingerprint: str, proxy: Mapping[str, Any], data: str,
+        calibration: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
         """What must be equal for a run directory to be continued.
 
         Args:
@@ -129,8 +140,11 @@ class Settings:
             fingerprint: of the space.
             proxy: the proxy's values.
             data: fingerprint of the data.
+            calibration: what latency is predicted by, if it is.
         """
+        predicted = {} if calibration is None else {"calibration": dict(calibration)}
         return {
+            **predicted,
             "space": space,
             "space_fingerprint": fingerprint,
             "budgets": self.budgets,

@@ -24,6 +24,8 @@ __all__ = ["FitResult", "OnProgress", "Trainer", "parameter_groups", "score", "t
 OnProgress = Callable[[int, float], None]
 """Called about once a second as ``on_progress(images_seen, images_per_s)``."""
 
+PROGRESS_EVERY_S = 1.0
+
 CHECK_EVERY_CUDA = 25
 """Steps between two looks at the loss on a GPU, where looking makes the CPU wait."""
 
@@ -120,7 +122,7 @@ class Trainer:
         last_step = math.ceil(until_images / self.recipe.batch_size)
         check_every = 1 if self.device.type == "cpu" else CHECK_EVERY_CUDA
         losses: list[Tensor] = []
-        total, finite, due = 0.0, True, started + 1.0
+        total, finite, due = 0.0, True, started + PROGRESS_EVERY_S
         cuda = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=cuda):
             while self.step < last_step and finite:
@@ -131,7 +133,7 @@ class Trainer:
                     losses.clear()
                 now = time.perf_counter()
                 if on_progress is not None and now >= due:
-                    due = now + 1.0
+                    due = now + PROGRESS_EVERY_S
                     speed = (self.step - first) * self.recipe.batch_size / (now - started)
                     on_progress(self.images_seen, speed)
         steps = self.step - first

@@ -66,18 +66,19 @@ def test_the_variants_leave_no_residual(name: str, fvcore: int, ptflops: int, to
     assert all(report.version for report in reports)
 
 
-def test_200_architectures_of_the_default_space_leave_no_residual() -> None:
+@pytest.mark.parametrize("count", [30, pytest.param(200, marks=pytest.mark.slow)])
+def test_architectures_of_the_default_space_leave_no_residual(count: int) -> None:
     """torch's counter on meta, image sizes from 32 x 64 to 384 x 224, mostly not square."""
     space = SearchSpace.load("dilateformer")
     seen = set()
-    for i, code in enumerate(space.sample(200, seed=3)):
+    for i, code in enumerate(space.sample(count, seed=3)):
         architecture = space.decode([int(c) for c in code])
         height, width = 32 * (1 + i % 12), 32 * (1 + (i + 1) % 7)
         reports = reconcile(architecture, height, width, ("torch",), unguarded=False)
         check(reports)
         assert reports[0].total == 2 * cost(architecture, height, width).macs
         seen.add(architecture.key)
-    assert len(seen) > 150
+    assert len(seen) > 0.75 * count
 
 
 def check_any(data: st.DataObject) -> None:
@@ -86,7 +87,7 @@ def check_any(data: st.DataObject) -> None:
     check(reconcile(architecture, height, width))
 
 
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(st.data())
 def test_any_architecture_leaves_no_residual(data: st.DataObject) -> None:
     """Random stems, embeddings, windows, dilations, biases, heads and sizes, all counters."""

@@ -131,6 +131,7 @@ def check_whole(run):
     assert not (run / ".ray").exists()
 
 
+@pytest.mark.slow
 def test_killed_twice_a_search_goes_on_as_if_it_had_not_been(tmp_path):
     """The driver is killed alone, then its whole group, in the middle of training.
 

@@ -99,7 +99,7 @@ def test_a_space_that_holds_nothing_new_says_so():
     fits = {
         architecture.key
         for architecture in map(space.decode, space.enumerate())
-        if figures(architecture, space.image_size).mparams <= 0.3
+        if figures(architecture, space.image_size, None).mparams <= 0.3
     }
     assert {c.key for c in ledger} == fits
 

@@ -148,14 +148,17 @@ def test_data_of_another_image_size_and_rungs_that_are_not_there_are_refused(spl
         train_to_rung(SMALL, TINY_PROXY, 2, splits, seed=0, directory=tmp_path)
 
 
-def test_progress_is_reported_as_images_seen_and_speed(splits, tmp_path):
+def test_progress_is_reported_as_images_seen_and_speed(splits, tmp_path, monkeypatch):
+    """After every step where a step takes as long as a report is apart."""
+    monkeypatch.setattr("dilnas.train.trainer.PROGRESS_EVERY_S", 0.0)
     calls = []
-    slow = replace(TINY_PROXY, images=(160,), width=1.0, recipe=Recipe(batch_size=16))
+    short = replace(TINY_PROXY, images=(80,), recipe=Recipe(batch_size=16))
     train_to_rung(
-        variant("tiny"), slow, 0, splits, seed=0, directory=tmp_path,
+        SMALL, short, 0, splits, seed=0, directory=tmp_path,
         on_progress=lambda seen, speed: calls.append((seen, speed)),
     )  # fmt: skip
-    assert all(0 < seen <= 160 and speed > 0 for seen, speed in calls)
+    assert [seen for seen, _ in calls] == [16, 32, 48, 64, 80]
+    assert all(speed > 0 for _, speed in calls)
 
 
 @pytest.mark.parametrize("name", ["tiny", "small", "base"])
