@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -71,16 +72,15 @@ def calibrate(
         ),
         channels_last=channels_last, threads=threads,
     )  # fmt: skip
-    with Progress() as progress:
-        result, path = run(
-            found,
-            workload,
-            time_limit=time_limit,
-            seed=seed,
-            most_drift=max_drift,
-            out=out,
-            on_progress=progress,
-        )
+    try:
+        with Progress() as progress:
+            result, path = run(
+                found, workload, time_limit=time_limit, seed=seed, most_drift=max_drift, out=out,
+                on_progress=progress,
+            )  # fmt: skip
+    except KeyboardInterrupt:
+        print("what was measured is kept: the same command goes on", file=sys.stderr)
+        raise
     console(stderr=json).print(calibration_view(result, path))
     if json:
         print(calibration_json(result), flush=True)

@@ -27,13 +27,14 @@ from dilnas.space import SearchSpace
 
 __all__ = ["LEAST_SECONDS", "MOST_DRIFT", "calibrate"]
 
-RUNS = 5
-"""Runs of a network: an odd number has a median that was measured."""
+RUNS, MOST_RUNS, SHORT_S = 5, 25, 0.3
+"""Runs of a network; up to how many while all of them together take less than so many seconds."""
 
-FEWEST_RUNS = 3
+FEWEST_RUNS, SHARE = 3, 0.02
+"""A network that takes more than this share of the time limit is run only so often."""
 
-SHARE = 0.02
-"""Of the time limit that one network may take; a slow one is run less often."""
+WARM_UP_S = 1.0
+"""Of running the anchor before anything is timed: clocks rise."""
 
 LEAST_SECONDS = 10.0
 
@@ -167,6 +168,9 @@ def _runs_of(anchor: Architecture, workload: Workload, time_limit: float) -> Mea
     """How this machine measures a network: build, warm up, run in turns with the anchor."""
     # Eager whatever the workload: compiling the next network forgets the one before.
     beside = PartTimer(anchor, replace(workload, compile="eager"))
+    warm = time.perf_counter() + WARM_UP_S
+    while time.perf_counter() < warm:
+        beside.run()
 
     def rounded(timer: PartTimer) -> tuple[float, ...]:
         return tuple(round(seconds, 8) for seconds in timer.run())
@@ -176,12 +180,14 @@ def _runs_of(anchor: Architecture, workload: Workload, time_limit: float) -> Mea
         timer = PartTimer(draw.architecture, workload)
         runs: list[tuple[float, ...]] = []
         anchors = [rounded(beside)]
-        while len(runs) < RUNS:
-            late = time.perf_counter() - begin > SHARE * time_limit
-            if late and len(runs) >= FEWEST_RUNS:
-                break
+        first = time.perf_counter()
+        while True:
             runs.append(rounded(timer))
             anchors.append(rounded(beside))
+            now = time.perf_counter()
+            enough = FEWEST_RUNS if now - begin > SHARE * time_limit else RUNS
+            if len(runs) >= (enough if now - first > SHORT_S else MOST_RUNS):
+                break
         del timer
         release(workload.device)
         return runs, anchors

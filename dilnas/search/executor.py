@@ -22,6 +22,7 @@ from typing import Any
 
 from dilnas.errors import DeviceError, InputError, RunError
 from dilnas.search.deaths import kept_error, last_line, why_dead
+from dilnas.search.settings import TOKEN
 from dilnas.search.unit import Evaluator, Finished, Outcome, Unit
 from dilnas.search.watch import watch
 from dilnas.search.worker import worker_class
@@ -80,8 +81,8 @@ def ray_session(workers: int, *, gpus: float = 0, address: str | None = None) ->
             text = str(error).strip().split("\n")[0]
             if address and _wants_token(error):
                 raise InputError(
-                    f"{text}, which asks for a token", where="--address",
-                    expected="RAY_AUTH_MODE=token and the cluster's token in ~/.ray/auth_token",
+                    "this Ray cluster asks for a token", where="--address", expected=TOKEN,
+                    got=address,
                 ) from error  # fmt: skip
             if address:
                 raise InputError(f"no Ray cluster: {text}", where="--address") from error
@@ -103,7 +104,7 @@ def ray_session(workers: int, *, gpus: float = 0, address: str | None = None) ->
 def _wants_token(error: BaseException | None) -> bool:
     """Whether a cluster was there and refused a driver that showed it no token."""
     while error is not None:
-        if type(error).__name__ == "AuthenticationError":
+        if "RAY_AUTH_MODE" in str(error):  # what Ray says, under several types
             return True
         error = error.__cause__ or error.__context__
     return False

@@ -22,6 +22,9 @@ __all__ = ["SAMPLERS", "Settings", "Workplace", "default_directory"]
 
 SAMPLERS = ("auto", "ehvi", "gp", "tpe", "nsga2", "random")
 
+TOKEN = "RAY_AUTH_MODE=token and the cluster's token in ~/.ray/auth_token"
+"""What a driver needs for a cluster that a process with authentication has started."""
+
 CLUSTER_SECONDS = 12
 """How long a Ray cluster may take to answer."""
 
@@ -277,6 +280,11 @@ def _check_cluster(address: str) -> None:
     try:
         subprocess.run(command, check=True, capture_output=True, timeout=CLUSTER_SECONDS)  # noqa: S603
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        said = (error.stdout or b"") + (error.stderr or b"")
+        if b"authentication" in said.lower():
+            raise InputError(
+                "this Ray cluster asks for a token", where="--address", expected=TOKEN, got=address
+            ) from error
         raise InputError("no Ray cluster answers", where="--address", got=address) from error
 
 

@@ -265,6 +265,32 @@ def test_a_cluster_that_somebody_has_on_this_machine_is_left_alone():
     assert done.stdout.strip() == "127.0.0.1"
 
 
+def test_a_cluster_that_asks_for_a_token_is_an_error_that_says_how_to_give_it(cluster):
+    """Before a search begins, and where a driver joins it."""
+    import ray
+
+    address = ray.get_runtime_context().gcs_address
+    code = (
+        "import sys\n"
+        "from dilnas.errors import InputError\n"
+        "from dilnas.search.executor import ray_session\n"
+        "from dilnas.search.settings import _check_cluster\n"
+        "def join(address):\n"
+        "    with ray_session(1, address=address): pass\n"
+        "for use in (_check_cluster, join):\n"
+        "    try: use(sys.argv[1])\n"
+        "    except InputError as error: print(error)"
+    )
+    env = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_MODE"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, address], capture_output=True, text=True, check=True, env=env
+    )
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2, done.stdout + done.stderr
+    for line in lines:
+        assert "asks for a token" in line and "RAY_AUTH_MODE=token" in line, line
+
+
 def test_importing_the_room_loads_nothing_heavy():
     """``dilnas.search`` imports without torch, Ray, Optuna and numpy."""
     code = (
