@@ -22,7 +22,7 @@ from typing import Any
 
 from dilnas.errors import DeviceError, InputError, RunError
 from dilnas.search.deaths import kept_error, last_line, why_dead
-from dilnas.search.settings import TOKEN
+from dilnas.search.settings import HOW_TO_JOIN
 from dilnas.search.unit import Evaluator, Finished, Outcome, Unit
 from dilnas.search.watch import watch
 from dilnas.search.worker import worker_class
@@ -81,7 +81,7 @@ def ray_session(workers: int, *, gpus: float = 0, address: str | None = None) ->
             text = str(error).strip().split("\n")[0]
             if address and _wants_token(error):
                 raise InputError(
-                    "this Ray cluster asks for a token", where="--address", expected=TOKEN,
+                    "this Ray cluster asks for a token", where="--address", expected=HOW_TO_JOIN,
                     got=address,
                 ) from error  # fmt: skip
             if address:

@@ -22,7 +22,7 @@ __all__ = ["SAMPLERS", "Settings", "Workplace", "default_directory"]
 
 SAMPLERS = ("auto", "ehvi", "gp", "tpe", "nsga2", "random")
 
-TOKEN = "RAY_AUTH_MODE=token and the cluster's token in ~/.ray/auth_token"
+HOW_TO_JOIN = "RAY_AUTH_MODE=token and the cluster's token in ~/.ray/auth_token"
 """What a driver needs for a cluster that a process with authentication has started."""
 
 CLUSTER_SECONDS = 12
@@ -283,7 +283,10 @@ def _check_cluster(address: str) -> None:
         said = (error.stdout or b"") + (error.stderr or b"")
         if b"authentication" in said.lower():
             raise InputError(
-                "this Ray cluster asks for a token", where="--address", expected=TOKEN, got=address
+                "this Ray cluster asks for a token",
+                where="--address",
+                expected=HOW_TO_JOIN,
+                got=address,
             ) from error
         raise InputError("no Ray cluster answers", where="--address", got=address) from error
 
