@@ -25,10 +25,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from dilnas.cost import cost_arrays
 from dilnas.predict import LatencyPredictor
 from dilnas.predict.calibration import HELD_OUT, Timed
-from dilnas.predict.judging import spearman
 from dilnas.predict.parts import parts_of
 from dilnas.predict.steady import Steady
 from dilnas.space import SearchSpace
+from dilnas.space_report import rank_correlation
 
 CHUNK = 50_000
 
@@ -119,7 +119,7 @@ def _say(what: str, measured: Any, predicted: Any, predictor: LatencyPredictor) 
     print(
         f"{what}: {len(off)} networks, median error {np.median(off):.2%}, "
         f"{(off <= 0.05).mean():.0%} within 5 %, {(off <= 0.1).mean():.0%} within 10 %, "
-        f"Spearman {spearman(measured, predicted):.4f}, {inside:.1%} in the 90 % interval"
+        f"Spearman {rank_correlation(measured, predicted):.4f}, {inside:.1%} in the 90 % interval"
     )
 
 

@@ -35,6 +35,7 @@ __all__ = [
     "SpaceReport",
     "described",
     "presearch_report",
+    "rank_correlation",
     "sample_within",
 ]
 
@@ -207,11 +208,11 @@ def _agreement(costs: Costs) -> tuple[float | None, float | None]:
     known = np.isfinite(costs["ms"])
     gflops, ms = costs["gflops"][known], costs["ms"][known]
     middle = np.abs(gflops / np.median(gflops) - 1) <= 0.1
-    found = [_spearman(gflops[keep], ms[keep]) for keep in (slice(None), middle)]
+    found = [rank_correlation(gflops[keep], ms[keep]) for keep in (slice(None), middle)]
     return found[0], found[1]
 
 
-def _spearman(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float | None:
+def rank_correlation(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float | None:
     """Rank correlation; equal values are ranked by their order. None of fewer than three."""
     if len(a) < 3:
         return None

@@ -25,6 +25,7 @@ from dilnas.predict.calibration import FIT, HELD_OUT, Calibration, Fit, Timed
 from dilnas.predict.fitting import Hyper, PartModel, fit_sums, fit_times
 from dilnas.predict.parts import Part
 from dilnas.predict.steady import Steady
+from dilnas.space_report import rank_correlation
 
 __all__ = ["COVERAGE", "FEWEST_FITTED", "FEWEST_HELD_OUT", "fitted", "judged"]
 
@@ -175,20 +176,14 @@ def _figures(
     predicted = measured * np.exp(-log)
     return {
         "steady_error_median": float(np.median(np.abs(np.expm1(-steady)))),
-        "steady_spearman": spearman(predicted * np.exp(steady), predicted),
+        "steady_spearman": rank_correlation(predicted * np.exp(steady), predicted),
         "held_out": len(held),
         "error_median": float(np.median(off)),
         "error_p90": float(np.quantile(off, 0.9)),
         "within_5": float((off <= 0.05).mean()),
         "within_10": float((off <= 0.10).mean()),
-        "spearman": spearman(measured, predicted),
+        "spearman": rank_correlation(measured, predicted),
     }
-
-
-def spearman(a: Array, b: Array) -> float:
-    """Rank correlation; ties, which times do not have, are broken by place."""
-    ranks = [np.argsort(np.argsort(values)) for values in (a, b)]
-    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
 
 
 def _stability(calibration: Calibration) -> dict[str, Any]:

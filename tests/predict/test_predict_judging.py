@@ -9,10 +9,11 @@ from synthetic import calibration, measured, truth
 from dilnas.errors import DeviceError, InputError
 from dilnas.predict.calibrating import _finished, _Place
 from dilnas.predict.calibration import FIT, HELD_OUT
-from dilnas.predict.judging import judged, spearman
+from dilnas.predict.judging import judged
 from dilnas.predict.latency import LatencyPredictor
 from dilnas.records import Workload
 from dilnas.space import SearchSpace
+from dilnas.space_report import rank_correlation
 
 
 def test_the_residual_is_chosen_where_the_device_is_no_roofline_and_only_there():
@@ -38,7 +39,7 @@ def test_error_and_rank_are_those_of_new_networks_and_intervals_cover_as_they_sa
         covered.append(((true[known] >= low) & (true[known] <= high)).mean())
         errors.append(np.median(np.abs(seconds / true - 1)[known]))
         told.append(predictor.fit.error_median)
-        assert spearman(true[known], seconds[known]) > 0.99
+        assert rank_correlation(true[known], seconds[known]) > 0.99
     # What is measured is noisier than the truth, so the intervals cover more than 90 % of it.
     assert 0.88 <= np.mean(covered) <= 1.0 and min(covered) > 0.8
     assert np.mean(errors) < 0.02
