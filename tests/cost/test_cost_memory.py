@@ -115,7 +115,7 @@ def test_inference_holds_what_the_closed_form_says(case: tuple) -> None:
     assert World(*case).inference() == inference_peak_bytes(architecture, *size, batch)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(cases())
 def test_training_holds_what_the_closed_form_says(case: tuple) -> None:
     """What is saved and the peak, to the byte, for images of several channels."""

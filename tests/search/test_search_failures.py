@@ -96,9 +96,12 @@ def test_a_process_that_has_lost_its_gpu_trains_nothing_more(cluster):
 
 @pytest.mark.parametrize(
     ("fails", "reason"),
-    [("all raise", "this one does not train"), ("all GPU memory", "out of GPU memory"),
-     ("all nan", "diverged")],
-)  # fmt: skip
+    [
+        ("all raise", "this one does not train"),
+        pytest.param("all GPU memory", "out of GPU memory", marks=pytest.mark.slow),
+        pytest.param("all nan", "diverged", marks=pytest.mark.slow),
+    ],
+)
 def test_a_machine_on_which_all_fail_ends_the_search(tmp_path, cluster, fails, reason):
     """After five equal failures and no success: one error with the reason, not a burnt budget.
 

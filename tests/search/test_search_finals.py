@@ -114,7 +114,10 @@ def test_more_seeds_later_are_added_and_none_is_trained_twice(tmp_path, cluster)
 
 @pytest.mark.parametrize(
     ("fails", "reason"),
-    [("finals", "does not train again"), ("finals exit", "the worker died")],
+    [
+        ("finals", "does not train again"),
+        pytest.param("finals exit", "the worker died", marks=pytest.mark.slow),
+    ],
 )
 def test_a_re_training_that_fails_is_recorded_with_its_reason_and_stops_nothing(
     tmp_path, cluster, fails, reason
@@ -246,6 +249,7 @@ def after_finals(process, count):
         assert process.stdout.readline() == "final\n"
 
 
+@pytest.mark.slow
 def test_a_kill_in_the_middle_of_the_re_training_changes_no_result(tmp_path):
     """Killed after two re-trainings, interrupted after two more, then run to its end: all files of
     results are, to the byte, those of a search that was left alone.

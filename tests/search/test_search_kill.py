@@ -155,6 +155,7 @@ def test_killed_twice_a_search_goes_on_as_if_it_had_not_been(tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_nothing_but_time(tmp_path):
     """A worker that the system kills: its training is begun again, once, and says so."""
     run = tmp_path / "run"

@@ -198,6 +198,7 @@ def after_units(process, count):
         assert process.stdout.readline() == "unit\n"
 
 
+@pytest.mark.slow
 def test_kill_and_ctrl_c_lose_nothing(tmp_path):
     """Killed in the middle and interrupted in the middle, then run to its end.
 
