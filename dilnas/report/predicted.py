@@ -88,7 +88,8 @@ def forecasts_view(rows: Sequence[Forecast], predictor: LatencyPredictor) -> Ren
         f"predicted for {calibration.environment.device_name}, {_workload(calibration)}, from "
         f"{calibration.name}: median error {fit.error_median:.1%} on {fit.held_out} networks that "
         "were not fitted",
-        "inference, training: largest sum of tensors, closed form; with the optimizer's states",
+        "inference, training: memory at its peak, in closed form; training with the optimizer's "
+        "states",
     ]
     reasons = {f"training: {row.training.why}" for row in rows if row.training.why}
     reasons |= {f"inference: {row.inference.why}" for row in rows if row.inference.why}
