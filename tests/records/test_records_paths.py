@@ -13,6 +13,7 @@ from drawn_records import profiles
 from hypothesis import given, settings
 
 from dilnas.measure import profile as run_profile
+from dilnas.predict import load_calibration
 from dilnas.records import (
     Environment,
     Profile,
@@ -80,15 +81,21 @@ def test_a_measurement_by_another_msda_has_a_file_of_its_own() -> None:
 
 
 def test_the_repositorys_profiles_lie_where_they_belong() -> None:
-    """Valid by the schema, read again, each at its own path; no path or user of the machine."""
+    """Valid by the schema, read again, each at its own path; no path or user of the machine.
+
+    Calibrations lie beside them, and every figure of theirs follows from its samples.
+    """
     files = sorted(path for path in FOLDER.rglob("*.json"))
     assert len(files) >= 20
     for path in files:
         document = json.loads(path.read_text("utf-8"))
+        assert not re.search(r"/(home|root|tmp|usr|work)/", path.read_text("utf-8"))
+        if "dilnas_calibration" in document:
+            assert path == FOLDER / f"{load_calibration(path).name}.json"
+            continue
         jsonschema.validate(document, schema("profile"))
         (profile,) = load_profiles(path)
         assert path == FOLDER / profile_path(profile)
-        assert not re.search(r"/(home|root|tmp|usr|work)/", path.read_text("utf-8"))
 
 
 def test_networks_that_share_a_name_do_not_share_a_file() -> None:
