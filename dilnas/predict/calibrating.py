@@ -27,11 +27,14 @@ from dilnas.space import SearchSpace
 
 __all__ = ["LEAST_SECONDS", "MOST_DRIFT", "calibrate"]
 
-RUNS, MOST_RUNS, SHORT_S = 5, 25, 0.3
+RUNS, MOST_RUNS, SHORT_S = 5, 15, 0.2
 """Runs of a network; up to how many while all of them together take less than so many seconds."""
 
 FEWEST_RUNS, SHARE = 3, 0.02
 """A network that takes more than this share of the time limit is run only so often."""
+
+PATIENCE = 3.0
+"""Times the time limit that may pass where it was too short for the fewest networks."""
 
 WARM_UP_S = 1.0
 """Of running the anchor before anything is timed: clocks rise."""
@@ -84,7 +87,8 @@ def calibrate(
     Args:
         space: the networks are of it.
         workload: its device is "cpu", "cuda" or "cuda:N"; inference only.
-        time_limit: seconds of measuring, the fit not included.
+        time_limit: seconds of measuring, the fit not included; up to three times as many where
+            they are too few for the fewest networks.
         seed: of the networks.
         most_drift: relative change of the anchor network between beginning and end beyond which
             the device is taken to have changed, and nothing is fitted.
@@ -209,7 +213,7 @@ def _measured(
     start = time.perf_counter() - begun.seconds
     for draw in itertools.islice(networks, len(begun.networks), None):
         elapsed = time.perf_counter() - start
-        if elapsed >= time_limit:
+        if elapsed >= (time_limit if _enough(found) else PATIENCE * time_limit):
             break
         tell(_doing(found), min(elapsed / time_limit, 1.0))
         runs, anchors = measure(draw)
@@ -228,6 +232,11 @@ def _measured(
     return found
 
 
+def _enough(found: Calibration) -> bool:
+    fits, held = len(found.by_role(FIT)), len(found.by_role(HELD_OUT))
+    return fits >= FEWEST_FITTED and held >= FEWEST_HELD_OUT
+
+
 def _doing(found: Calibration) -> str:
     fits, held = len(found.by_role(FIT)), len(found.by_role(HELD_OUT))
     return f"{fits} networks to fit and {held} to check, {len(found.pieces)} distinct parts"
@@ -238,7 +247,7 @@ def _finished(
 ) -> Calibration:
     """Fit, check, write. What cannot be used is put aside, not thrown away."""
     fits, held = len(found.by_role(FIT)), len(found.by_role(HELD_OUT))
-    if fits < FEWEST_FITTED or held < FEWEST_HELD_OUT:
+    if not _enough(found):
         raise InputError(
             f"{found.seconds:.0f} s were enough for {fits} networks to fit and {held} to check; "
             "the same command with more time goes on from there", where="--time-limit",
