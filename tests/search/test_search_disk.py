@@ -18,6 +18,9 @@ from dilnas.errors import DilnasError, RunError
 from dilnas.search import search
 from dilnas.search.executor import ray_session
 
+PAGE = 4096
+"""Bytes of a page of SQLite."""
+
 OPTIONS = {"trials": 8, "rungs": 2, "final_seeds": 0}
 
 
@@ -50,14 +53,16 @@ def lived(target, *arguments):
 
 
 def test_a_disk_that_is_full_ends_the_search_with_one_error(tmp_path):
-    """The tables of the ledger do not fit, its last page, the report: the error names the file, and
-    the next call goes on from there without doing anything again.
+    """The tables of the ledger do not fit, its last pages, the report: the error names the file,
+    and the next call goes on from there without doing anything again.
     """
     alone = tmp_path / "alone"
     alone.mkdir()
     assert lived(drive, alone, OPTIONS, 0) == 0
     whole = (alone / "run" / "study.db").stat().st_size
-    for largest, file in ((40_000, "study.db"), (whole - 1, "study.db"), (10**6, "report.html")):
+    # Times that are a digit longer or shorter make a ledger a page larger or smaller.
+    last = whole - 4 * PAGE
+    for largest, file in ((40_000, "study.db"), (last, "study.db"), (10**6, "report.html")):
         folder = tmp_path / str(largest)
         folder.mkdir()
         assert lived(limited, folder, largest) == 2
