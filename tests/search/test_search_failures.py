@@ -68,8 +68,10 @@ def gone(pid, seconds=30):
          r"capacity of 79.10 GiB of which 1.50 GiB"),
         ("host memory", "out of host memory"),
         ("torch's host memory", r"out of host memory: can't allocate memory: you tried.*"),
-        ("lost GPU", "the worker lost its GPU: RuntimeError: CUDA error: an illegal memory access "
-         r"was encountered.*; for the second time"),
+        pytest.param(
+            "lost GPU", "the worker lost its GPU: RuntimeError: CUDA error: an illegal memory "
+            r"access was encountered.*; for the second time", marks=pytest.mark.slow,
+        ),
     ],
 )  # fmt: skip
 def test_memory_that_runs_out_fails_its_candidate_with_the_reason(tmp_path, cluster, fails, reason):

@@ -93,6 +93,7 @@ def test_the_front_is_trained_again_with_other_seeds_and_shown_with_its_spread(t
     assert {line["target"] for line in audit["lines"]} == {"full fidelity", "re-trained"}
 
 
+@pytest.mark.slow
 def test_more_seeds_later_are_added_and_none_is_trained_twice(tmp_path, cluster):
     """0, then 1, then 3, then 2 again: only what is new is trained; the trials stay as they are."""
     none = run(tmp_path, final_seeds=0)

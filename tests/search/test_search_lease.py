@@ -71,6 +71,7 @@ def suspend(pid, database):
             time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_copy_of_a_run_is_refused_while_its_search_runs(tmp_path):
     """Two processes, two directories, one ledger: the second ends with one error that names the
     first; when that was killed, the second goes on at once; when it is awake again after it was

@@ -121,6 +121,7 @@ def test_a_worker_that_cannot_start_stops_the_search_at_once(tmp_path, cluster):
     assert "RUNNING" not in states(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_storage_elsewhere_holds_several_searches(tmp_path, cluster):
     """Two runs in one database do not mix; the second call of each finds its own."""
     url = f"sqlite:///{tmp_path}/all.db"
