@@ -214,4 +214,7 @@ def described(found: Candidate) -> str:
         f"{a.layout}, dims {dims}: {found.gflops:.3f} GFLOPs, {found.mparams:.2f} M parameters, "
         f"{found.mb:.1f} MB"
     )
-    return text if found.ms is None else f"{text}, {found.ms:.1f} ms predicted"
+    if found.ms is None:
+        return text
+    known = math.isfinite(found.ms)
+    return f"{text}, {found.ms:.1f} ms predicted" if known else f"{text}, latency not known"

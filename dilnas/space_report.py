@@ -107,6 +107,8 @@ class SpaceReport:
             found: Candidate | None = getattr(self, name)
             if found is not None:
                 out[name]["architecture"] = found.architecture.to_dict()
+                if found.ms is not None and math.isinf(found.ms):
+                    out[name]["ms"] = None
         return out
 
     def share_text(self) -> str:

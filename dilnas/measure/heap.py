@@ -1,10 +1,10 @@
 """The C library's heap: whether freed memory stays with the process.
 
 glibc gives large freed blocks back to the system and asks for them again, page by page, at the next
-call; whether it does depends on where in the heap they happen to lie. On a CPU the same network is
-then up to a quarter faster or slower from one process to another, and a block of activations may
-change its mind between two runs. Allocators that servers use (jemalloc, tcmalloc, and torch's own
-on CUDA) keep freed memory. ``keep_freed_memory`` makes glibc do so too.
+call; whether it does depends on where in the heap they happen to lie. The stem of one and the same
+batch then takes 45 or 90 ms (docs/profiling.md), in fresh processes too. Allocators that servers
+use (jemalloc, tcmalloc, and torch's own on CUDA) keep freed memory. ``keep_freed_memory`` makes
+glibc do so too.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from dilnas.errors import InputError
 from dilnas.predict.latency import LatencyPredictor
-from dilnas.predict.stored import calibrations_of
+from dilnas.predict.stored import calibrations_of, checked
 from dilnas.records import Profile, Workload
 
 __all__ = ["check_beside", "predicted_beside"]
@@ -22,23 +22,26 @@ def predicted_beside(profile: Profile, predictor: LatencyPredictor | None = None
     """
     if profile.measurement is None or profile.environment is None:
         return profile
-    here, threads = profile.environment.device_name, profile.environment.threads
-    if predictor is None:
-        for path, found in calibrations_of(here):
-            same = found.environment.threads == threads or profile.workload.device != "cpu"
-            if same and _comparable(found.workload) == _comparable(profile.workload):
-                predictor = LatencyPredictor.load(str(path))
-                break
-        else:
+    try:  # a measurement that was made is not lost because of what stands beside it
+        predictor = _fitting(profile) if predictor is None else predictor
+        if predictor is None or _comparable(predictor.workload) != _comparable(profile.workload):
             return profile
-    elif _comparable(predictor.workload) != _comparable(profile.workload):
-        return profile
-    try:
         prediction = predictor.predict(profile.architecture)
     except InputError as error:
-        note = f"not predicted by {predictor.calibration.name}: {error.rule}"
-        return replace(profile, notes=(*profile.notes, note))
+        return replace(profile, notes=(*profile.notes, f"not predicted: {error}"))
     return replace(profile, predictions=(*profile.predictions, prediction))
+
+
+def _fitting(profile: Profile) -> LatencyPredictor | None:
+    """By the first calibration under ``profiles/`` that is for a profile's device and workload."""
+    assert profile.environment is not None
+    for path, found in calibrations_of(profile.environment.device_name):
+        threads = found.environment.threads == profile.environment.threads
+        if (threads or profile.workload.device != "cpu") and (
+            _comparable(found.workload) == _comparable(profile.workload)
+        ):
+            return LatencyPredictor(checked(found, path))
+    return None
 
 
 def check_beside(

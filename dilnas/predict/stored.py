@@ -28,6 +28,7 @@ from dilnas.records.reading import parsed_json
 
 __all__ = [
     "calibrations_of",
+    "checked",
     "known_calibrations",
     "load_calibration",
     "read_calibration",
@@ -111,7 +112,14 @@ def load_calibration(name: str | os.PathLike[str]) -> Calibration:
     Raises InputError: there is none of that name; it is not finished; it is damaged.
     """
     path = _located(os.fspath(name))
-    found = read_calibration(path)
+    return checked(read_calibration(path), path)
+
+
+def checked(found: Calibration, path: Path) -> Calibration:
+    """``found``, read from ``path``, if it is finished and its figures follow from its samples.
+
+    Raises InputError naming the file and the figure.
+    """
     spot = Spot(str(path))
     if found.fit is None:
         raise spot.wrong("this calibration was not finished: run dilnas calibrate again")
@@ -135,11 +143,8 @@ def _same(stored: Fit, again: Fit, spot: Spot) -> None:
                 isinstance(one, float) and math.isclose(one, other, rel_tol=1e-4, abs_tol=1e-9)
             )
             if not close:
-                raise (
-                    spot.at("fit")
-                    .at(name)
-                    .wrong("damaged: it does not follow from the samples", expected=other, got=one)
-                )
+                rule = "damaged: it does not follow from the samples"
+                raise spot.at("fit").at(name).wrong(rule, expected=other, got=one)
 
 
 def known_calibrations() -> list[str]:

@@ -1,8 +1,8 @@
 """Networks of a space as arrays of parts: which, and how often, for a million codes at once.
 
 The parts of one place (the MSDA blocks of stage 2, say) take few values over a whole space: a code
-is reduced to a number that names its part, equal numbers are found by sorting, and each distinct
-part is predicted once.
+is reduced to a number that names its part, equal numbers are looked up in a table, and each
+distinct part is predicted once.
 """
 
 from __future__ import annotations

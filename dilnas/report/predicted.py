@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -45,7 +46,11 @@ def calibration_view(calibration: Calibration, path: Path) -> RenderableType:
             f"median error {fit.steady_error_median:.1%}, rank correlation "
             f"{fit.steady_spearman:.3f}: what the anchor shows of the machine taken out",
         ),
-        ("interval", f"{fit.coverage:.0%}: the prediction ± {_reach(fit.reach)}"),
+        (
+            "interval",
+            f"{fit.coverage:.0%}: {math.expm1(-fit.reach):+.1%} to {math.expm1(fit.reach):+.1%} of "
+            "the prediction",
+        ),
         (
             "noise",
             f"the anchor differs by {fit.noise_floor:.1%} from one moment to another; "
@@ -128,10 +133,6 @@ def _workload(calibration: Calibration) -> str:
 
 def _errors(errors: dict[str, float]) -> str:
     return "errs by " + ", ".join(f"{value:.1%} ({name})" for name, value in errors.items())
-
-
-def _reach(reach: float) -> str:
-    return f"{reach:.1%}"
 
 
 def _megabytes(found: MemoryForecast) -> str:

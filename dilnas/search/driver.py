@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dilnas.errors import RunError
+from dilnas.errors import DeviceError, RunError
 from dilnas.files import remove_leftovers, write_atomic
 from dilnas.runs import RunDirectory
 from dilnas.search.accounts import write_accounts
@@ -194,7 +194,10 @@ class _Search:
             self._tell(Note(f"latencies of the front are predicted only: {why}"))
             return
         self._tell(Note("measuring the latency of the front"))
-        self._reporter.measure(self._latency, self._poll)
+        try:
+            self._reporter.measure(self._latency, self._poll)
+        except DeviceError as error:  # of the last thing that a search does: its result stands
+            self._tell(Note(f"not all of the front could be measured: {error}"))
 
     def _next_unit(self) -> Unit | Finished | None:
         """Of the search; when all trials have ended, of the re-training."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from dilnas.arch import Architecture
@@ -44,7 +45,9 @@ class FrontLatency:
         if self.predictor is None:
             return None
         found = self.predictor.calibration
-        digest = hashlib.sha256(repr((found.networks, found.pieces)).encode()).hexdigest()
+        pieces, networks = map(asdict, found.pieces), map(asdict, found.networks)
+        samples = json.dumps([*pieces, *networks])
+        digest = hashlib.sha256(samples.encode()).hexdigest()
         return {"name": found.name, "samples": digest[:16]}
 
     def why_not_here(self) -> str:

@@ -123,6 +123,12 @@ def test_profile_shows_the_prediction_beside_the_measurement(found, folder):
     )
     named = dilnas("profile", *words, "--profile", here.name, cwd=folder)
     assert here.name in " ".join(named.stdout.split())
+    # One that is damaged and that nobody named costs a note, not the measurement.
+    path = folder / "profiles" / f"{here.name}.json"
+    path.write_text(path.read_text().replace('"scale": ', '"scale": 1'))
+    damaged = dilnas("profile", *words, cwd=folder)
+    assert damaged.returncode == 0 and "latency median" in damaged.stdout
+    assert "not predicted: " in damaged.stdout and "damaged" in damaged.stdout
     # Another workload has no prediction, and says nothing of one.
     other = dilnas("profile", *words, "--batch-size", "2", cwd=folder)
     assert other.returncode == 0 and "predicted" not in other.stdout
