@@ -5,6 +5,11 @@ Beside it Triton's interpreter, for tests that ask for it by the fixture ``inter
 
 from __future__ import annotations
 
+import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # pytest -n: a core each, or their threads wait spinning
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import interpreter as tritons
 import pytest
 from hypothesis import HealthCheck, settings

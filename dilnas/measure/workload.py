@@ -133,7 +133,7 @@ def prepare_module(
         model = model.train(train).to(device=device, dtype=cast)
         images = images.to(device=device, dtype=cast, memory_format=layout)
         if workload.channels_last:
-            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,unused-ignore]
         call, extra = _ready(model, images, workload, half)
     return Runnable(
         call=call,

@@ -37,7 +37,7 @@ def msda_portable(
     """
     if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
         return msda_slices(qkv, num_heads, window_size, dilations)
-    out: Tensor = _Portable.apply(qkv, num_heads, window_size, tuple(dilations))  # type: ignore[no-untyped-call]
+    out: Tensor = _Portable.apply(qkv, num_heads, window_size, tuple(dilations))  # type: ignore[no-untyped-call,unused-ignore]
     return out
 
 
