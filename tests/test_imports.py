@@ -27,6 +27,7 @@ ROOMS = (
     ("count",),
     ("measure",),
     ("predict",),
+    ("dense",),
     ("data",),
     ("train",),
     ("report",),
@@ -46,10 +47,10 @@ def rooms_below(name: str) -> tuple[str, ...]:
 
 NO_NUMPY = rooms_below("cost")
 NO_TORCH = (*rooms_below("ops"), "report")
-LEAN = ("arch", "cost", "ops", "model", "measure", "predict", "train")
+LEAN = ("arch", "cost", "ops", "model", "measure", "predict", "dense", "train")
 HEAVY = (
     "ray", "optuna", "fvcore", "ptflops", "pydantic", "plotly", "scipy", "moocore", "sqlalchemy",
-    "timm", "torchvision", "onnx", "safetensors", "PIL",
+    "timm", "torchvision", "transformers", "onnx", "safetensors", "PIL",
 )  # fmt: skip
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

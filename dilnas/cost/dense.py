@@ -79,7 +79,8 @@ def pyramid_cost(
     rows = [row for row in exact.rows if row.kind != "head"]
     norm = Part()
     if norms:
-        for stage, (h, w) in zip(architecture.stages, _maps(architecture, height, width)):
+        maps = _maps(architecture, height, width)
+        for stage, (h, w) in zip(architecture.stages, maps, strict=True):
             norm.add_layer_norm(stage.dim, h * w)
     counts = {name: sum(row.operators.get(name, 0) for row in rows) for name in OPERATORS}
     counts["layer_norm"] += norm.layer_norm
@@ -215,9 +216,7 @@ def segmentation_cost(
         auxiliary, (h, w) = Part(), maps[AUXILIARY_STAGE]
         _conv_norm(auxiliary, dims[AUXILIARY_STAGE], AUXILIARY_WIDTH, 3, h * w)
         auxiliary.add_conv(AUXILIARY_WIDTH, num_classes, 1, h * w, bias=1)
-        parts.append(
-            _part("auxiliary head", "auxiliary", auxiliary, upsample_bilinear2d=logits)
-        )
+        parts.append(_part("auxiliary head", "auxiliary", auxiliary, upsample_bilinear2d=logits))
     return TaskCost(
         task="segmentation", model="UPerNet", height=height, width=width,
         num_classes=num_classes, global_matmul=_global_matmul(architecture, height, width),

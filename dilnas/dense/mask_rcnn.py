@@ -81,7 +81,7 @@ def detector(
         InputError: fewer than two classes, images without three channels and no ``image_mean``.
         CheckpointError: the checkpoint is damaged or of another architecture.
     """
-    MaskRCNN, AnchorGenerator, MultiScaleRoIAlign = _torchvision()  # noqa: N806
+    mask_rcnn_class, anchor_generator, roi_align = _torchvision()
     if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 2:
         raise InputError(
             "must be a number of classes with the background", where="num_classes",
@@ -98,12 +98,12 @@ def detector(
     levels = [str(i) for i in range(len(body.strides))]
     sizes = tuple((ANCHOR * stride,) for stride in (*body.strides, 2 * body.strides[-1]))
     parts = {
-        "rpn_anchor_generator": AnchorGenerator(sizes, (RATIOS,) * len(sizes)),
-        "box_roi_pool": MultiScaleRoIAlign(levels, output_size=7, sampling_ratio=2),
-        "mask_roi_pool": MultiScaleRoIAlign(levels, output_size=14, sampling_ratio=2),
+        "rpn_anchor_generator": anchor_generator(sizes, (RATIOS,) * len(sizes)),
+        "box_roi_pool": roi_align(levels, output_size=7, sampling_ratio=2),
+        "mask_roi_pool": roi_align(levels, output_size=14, sampling_ratio=2),
         "size_divisible": architecture.stride,
     }
-    model: MaskRCNN = MaskRCNN(_Pyramid(body), num_classes, **(parts | mask_rcnn))
+    model: MaskRCNN = mask_rcnn_class(_Pyramid(body), num_classes, **(parts | mask_rcnn))
     return model
 
 

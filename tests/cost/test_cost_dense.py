@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -102,7 +103,9 @@ def test_mask_rcnn_is_counted_as_fvcore_counts_torchvisions_modules(architecture
             counted(fpn, lambda *x: list(fpn(dict(zip(names, x, strict=True))).values()),
                     *maps_of(architecture)),
         ),
-        "RPN head": (params(rpn), counted(rpn, lambda *x: sum(rpn(list(x)), []), *levels.values())),
+        "RPN head": (
+            params(rpn), counted(rpn, lambda *x: [*chain(*rpn(list(x)))], *levels.values()),
+        ),
         "box head": (
             params(roi.box_head, roi.box_predictor),
             counted(roi, lambda x: roi.box_predictor(roi.box_head(x)), torch.zeros(5, 256, 7, 7)),
