@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "dilnas"
 # comes before `export` and `search`, which show tables and write the picture with it.
 ROOMS = (
     ("errors", "lazy"),
-    ("files",),
+    ("files", "sizes"),
     ("stage", "arch", "official"),
     ("variants",),
     ("records",),

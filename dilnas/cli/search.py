@@ -46,6 +46,14 @@ def search(
         str | None,
         typer.Option(metavar="NAME", help="Calibration that predicts latency: dilnas calibrate."),
     ] = None,
+    img_size: Annotated[
+        str | None,
+        typer.Option(
+            help="Side or HEIGHTxWIDTH that costs are of (default: the space's own); the proxy "
+            "trains at its own.",
+            show_default=False,
+        ),
+    ] = None,
     objectives: Annotated[
         str, typer.Option(help="accuracy and one of gflops, mparams, mb, ms.")
     ] = "accuracy,gflops",
@@ -112,8 +120,11 @@ def search(
 
       dilnas search --budget-gflops 4 --data photos/ --proxy standard --gpus-per-trial 0.5
 
+      dilnas search --budget-gflops 80 --img-size 800x1280
+
       dilnas search --budget-ms 300 --profile amd-epyc/dilateformer-b8-224-fp32-t2
     """
+    from dilnas.cli.profile_options import image_sides
     from dilnas.cli.search_screen import Screen
     from dilnas.search import search as run
 
@@ -123,6 +134,7 @@ def search(
         result = run(
             space, budget_gflops=budget_gflops, budget_mparams=budget_mparams,
             budget_mb=budget_mb, budget_ms=budget_ms, profile=profile,
+            img_size=None if img_size is None else image_sides(img_size),
             objectives=tuple(objectives.split(",")), trials=trials,
             time_limit=_seconds(time_limit, "--time-limit"), gpu_hours=gpu_hours,
             final_seeds=final_seeds, trial_timeout=_seconds(trial_timeout, "--trial-timeout"),
