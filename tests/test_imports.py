@@ -182,9 +182,10 @@ print(cost(architecture, 32, 64).params == profile(architecture, latency=False).
     assert run_python(code).split("\n") == ["(1, 5)", "True"]
 
 
-def test_the_profile_command_works_without_the_heavy_libraries():
-    """``dilnas profile`` answers on a bare GPU node."""
-    words = ["profile", "--variant", "tiny", "--no-latency", "--json"]
+@pytest.mark.parametrize("more", [[], ["--task", "detection"], ["--task", "segmentation"]])
+def test_the_profile_command_works_without_the_heavy_libraries(more):
+    """``dilnas profile`` answers on a bare GPU node, of dense tasks too."""
+    words = ["profile", "--variant", "tiny", "--no-latency", "--json", *more]
     block = BLOCK.replace("'pydantic', ", "")  # what typer itself may load
     assert block != BLOCK
     assert '"params"' in run_python(f"{block}\nfrom dilnas.cli import main\nmain({words!r})")

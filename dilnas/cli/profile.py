@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["image_sides", "profile"]
 
-AXES = {"batch_sizes": "batch-size", "img_sizes": "img-size", "dtypes": "dtype", "modes": "mode"}
-"""Axes of a sweep and the options that give them."""
-
 
 def profile(  # noqa: PLR0917 - typer's parameters are the options
     architecture: Annotated[
@@ -44,9 +41,8 @@ def profile(  # noqa: PLR0917 - typer's parameters are the options
     task: Annotated[
         str | None,
         typer.Option(
-            metavar="detection|segmentation",
-            help="Mask R-CNN or UPerNet on it: cost of backbone, neck and heads, time of the "
-            "backbone.",
+            help="detection (Mask R-CNN) or segmentation (UPerNet): cost of backbone, neck and "
+            "heads, time of the backbone.",
             show_default=False,
         ),
     ] = None,
@@ -150,7 +146,7 @@ def profile(  # noqa: PLR0917 - typer's parameters are the options
         "batch_sizes": numbers("--batch-size", batch_size),
         "img_sizes": tuple(
             image_sides(item)
-            for item in (words("--img-size", img_size) if img_size is not None else ("224",))
+            for item in words("--img-size", "224" if img_size is None else img_size)
         ),
         "dtypes": words("--dtype", dtype),
         "modes": words("--mode", mode),
@@ -161,19 +157,17 @@ def profile(  # noqa: PLR0917 - typer's parameters are the options
         count *= len(values)
     protocol = Protocol() if time_limit is None else Protocol().within(time_limit)
     if task is not None:
-        from dilnas.cli.profile_task import check_task, run_task
+        from dilnas.cli.profile_task import profile_dense
 
-        check_task(
-            {f"--{n}": axes[k] for k, n in AXES.items()},
-            {"--memory": bool(memory), "--energy": bool(energy), "--breakdown": breakdown,
-             "--roofline": roofline is not None, "--counters": counters,
-             "--profile": calibration is not None},
-        )  # fmt: skip
-        run_task(
-            spec, task, json=json, out=out, protocol=protocol, device=device, latency=latency,
-            img_size=axes["img_sizes"][0] if img_size is not None else None,
-            batch_size=axes["batch_sizes"][0], dtype=axes["dtypes"][0], mode=axes["modes"][0],
-            compile=axes["compiles"][0], channels_last=channels_last, threads=threads,
+        foreign = {
+            "--memory": memory, "--energy": energy, "--breakdown": breakdown,
+            "--roofline": roofline, "--counters": counters, "--profile": calibration,
+        }  # fmt: skip
+        profile_dense(
+            spec, task, axes, own_size=img_size is None,
+            foreign=[option for option, given in foreign.items() if given], json=json, out=out,
+            protocol=protocol, device=device, latency=latency, channels_last=channels_last,
+            threads=threads,
         )  # fmt: skip
         return
     if roofline is not None:
