@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +187,31 @@ def test_a_detector_of_other_channels_needs_their_mean() -> None:
     model = detector(five, 4, min_size=32, max_size=64, **moments).eval()
     with torch.inference_mode():
         assert len(model([torch.rand(5, 32, 40)])) == 1
+
+
+def test_a_missing_library_is_one_line_that_names_the_command() -> None:
+    """In a process in which neither can be imported."""
+    code = """
+import sys
+sys.modules |= {"torchvision": None, "torchvision.models": None, "transformers": None}
+from dilnas.dense import NormedPyramid, detector, register, segmenter
+from dilnas.errors import DependencyError
+from dilnas.variants import variant
+for build in (detector, segmenter):
+    try:
+        build(variant("tiny"))
+    except DependencyError as error:
+        print(error)
+NormedPyramid(variant("tiny"))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
+    )
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("detector: torchvision is needed")
+    assert lines[1].startswith("segmenter: transformers is needed")
+    assert all("pip install 'dilnas[dense]'" in line for line in lines)
 
 
 # --- UPerNet ------------------------------------------------------------------------------------

@@ -178,6 +178,22 @@ def test_every_cost_of_a_run_is_of_that_size(run: RunDirectory) -> None:
     assert "costs at 64 x 96 px" in run.report_html.read_text(encoding="utf-8")
 
 
+def test_references_that_the_front_lacks_are_of_that_size_too(
+    run: RunDirectory, tmp_path: Path
+) -> None:
+    """As after a crash between the last training and the variants' rows."""
+    for name in ("run.json", "trials.csv"):
+        (tmp_path / name).write_bytes((run.path / name).read_bytes())
+    head, *rows = run.front_csv.read_text().splitlines()
+    at = head.split(",").index("trial")
+    own = [row for row in rows if row.split(",")[at]]
+    (tmp_path / "front.csv").write_text("\n".join([head, *own]) + "\n")
+    found = FrontPicture.of(RunDirectory(tmp_path)).references
+    assert {p.label: p.x for p in found} == {
+        name: cost(architecture, *SIZE).flops / 1e9 for name, architecture in VARIANTS.items()
+    }
+
+
 def test_the_proxy_trains_at_its_own_size(run: RunDirectory) -> None:
     """32 pixels, whatever the costs are of."""
     assert run.run_json()["proxy_settings"]["image_size"] == 32
