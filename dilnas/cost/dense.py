@@ -40,7 +40,7 @@ SEGMENTATION_CLASSES = 150
 """ADE20K's."""
 
 PROPOSALS, DETECTIONS = 1000, 100
-"""Regions that the box head and the mask head see; the usual counters assume as many."""
+"""Regions that the box head and the mask head see: the most that torchvision keeps by default."""
 
 FPN_WIDTH, ANCHORS = 256, 3
 BOX_SIDE, BOX_HIDDEN = 7, 1024
@@ -171,8 +171,8 @@ def segmentation_cost(
 ) -> TaskCost:
     """UPerNet as transformers builds it (``dilnas.dense.segmenter``), for one image.
 
-    The auxiliary head, which networks of three stages and more have, serves the loss; transformers
-    runs it in every forward pass, papers leave it out, and so do the totals.
+    The auxiliary head, which networks of three stages and more have, serves the loss alone, so the
+    totals leave it out; transformers runs it in every forward pass all the same.
 
     Args:
         architecture: the backbone.
