@@ -12,6 +12,7 @@ import numpy.typing as npt
 from dilnas.arch import Architecture
 from dilnas.cost import cost, cost_arrays
 from dilnas.errors import BudgetError, InputError
+from dilnas.sizes import ImageSize, sides_of
 from dilnas.space import SearchSpace
 
 __all__ = ["Budgets", "Candidate", "cheapest_within", "costs_of", "described", "sample_within"]
@@ -81,7 +82,7 @@ def sample_within(
     seed: int,
     budgets: Budgets | None = None,
     *,
-    image_size: int | None = None,
+    image_size: ImageSize | None = None,
     latency: Latency | None = None,
 ) -> npt.NDArray[np.int64]:
     """``n`` uniform codes (n, A) within the budgets, by rejection.
@@ -91,7 +92,7 @@ def sample_within(
     limits = {} if budgets is None else budgets.limits
     if budgets is None or not limits:
         return space.sample(n, seed)
-    size = space.image_size if image_size is None else image_size
+    size = sides_of(space.image_size if image_size is None else image_size)
     kept: list[npt.NDArray[np.int64]] = []
     for attempt in range(MAX_DRAWS // DRAWS):
         codes = space.sample(DRAWS, seed + (attempt << 32))
@@ -112,15 +113,18 @@ def _options(limits: dict[str, float]) -> str:
 
 
 def costs_of(
-    space: SearchSpace, codes: npt.NDArray[np.int64], size: int, latency: Latency | None = None
+    space: SearchSpace,
+    codes: npt.NDArray[np.int64],
+    size: ImageSize,
+    latency: Latency | None = None,
 ) -> Costs:
-    """Costs (N,) in the units of the budgets; in chunks, so that memory stays small.
+    """Costs (N,) in the units of the budgets, of one image of ``size``.
 
-    With ``ms`` where a ``latency`` is given.
+    In chunks, so that memory stays small. With ``ms`` where a ``latency`` is given.
     """
-    parts = []
+    parts, sides = [], sides_of(size)
     for start in range(0, len(codes), 50_000):
-        found = cost_arrays(space.columns(codes[start : start + 50_000]), size)
+        found = cost_arrays(space.columns(codes[start : start + 50_000]), *sides)
         parts.append((found.flops, found.params, found.memory_bytes))
     rows = (np.concatenate(column) for column in zip(*parts, strict=True))
     out = {name: row / UNITS[name] for name, row in zip(UNITS, rows, strict=True)}
@@ -130,10 +134,10 @@ def costs_of(
 
 
 def candidate(
-    space: SearchSpace, code: npt.NDArray[np.int64], size: int, latency: Latency | None = None
+    space: SearchSpace, code: npt.NDArray[np.int64], size: ImageSize, latency: Latency | None = None
 ) -> Candidate:
     architecture = space.decode(code)
-    found = cost(architecture, size)
+    found = cost(architecture, *sides_of(size))
     return Candidate(
         tuple(int(index) for index in code), architecture,
         found.flops / UNITS["gflops"], found.params / UNITS["mparams"],
@@ -147,7 +151,7 @@ def cheapest_within(  # noqa: PLR0917
     budgets: Budgets,
     codes: npt.NDArray[np.int64],
     costs: Costs,
-    size: int,
+    size: ImageSize,
     latency: Latency | None = None,
 ) -> Candidate:
     """The architecture with the fewest FLOPs. Raises BudgetError where nothing fits."""
@@ -180,7 +184,7 @@ def descend(
     space: SearchSpace,
     start: npt.NDArray[np.int64],
     score: Callable[[Costs], npt.NDArray[np.float64]],
-    size: int,
+    size: ImageSize,
     latency: Latency | None = None,
 ) -> npt.NDArray[np.int64]:
     """A code whose score no change of one axis lowers, from ``start``.

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dilnas.errors import InputError
+from dilnas.sizes import ImageSize, plain_size, sides_of, size_text
 from dilnas.space import SearchSpace
 from dilnas.space_costs import (
     Budgets,
@@ -71,6 +72,7 @@ class SpaceReport:
 
     Attributes:
         size: codes; ``unique`` of them are distinct networks, estimated unless ``unique_exact``.
+        image_size: height and width that costs are of; ``own_image_size``: those of the space.
         exact: every code was evaluated; else ``evaluated`` uniform ones.
         ranges: by "gflops", "mparams", "mb".
         share: share of codes within all budgets, 1 without any; ``standard_error`` is 0 if exact.
@@ -87,7 +89,8 @@ class SpaceReport:
     size: int
     unique: int
     unique_exact: bool
-    image_size: int
+    image_size: tuple[int, int]
+    own_image_size: tuple[int, int]
     exact: bool
     evaluated: int
     ranges: dict[str, Range]
@@ -103,6 +106,8 @@ class SpaceReport:
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         out = asdict(self)
+        for name in ("image_size", "own_image_size"):
+            out[name] = plain_size(out[name])
         for name in ("cheapest", "largest"):
             found: Candidate | None = getattr(self, name)
             if found is not None:
@@ -125,6 +130,8 @@ class SpaceReport:
         """What ``dilnas search`` says first: how many, what share fits, what they cost."""
         about = "" if self.unique_exact else "about "
         lines = [f"space   {self.space}: {about}{_count(self.unique)} distinct architectures"]
+        if self.image_size != self.own_image_size:
+            lines[0] += f", costs at {size_text(self.image_size)} px"
         how = "all counted" if self.exact else f"of {self.evaluated:,} drawn at random"
         if self.limits:
             shown = ", ".join(f"{limit.limit:g} {UNITS[limit.name]}" for limit in self.limits)
@@ -146,7 +153,7 @@ def presearch_report(
     seed: int = 0,
     samples: int = 100_000,
     *,
-    image_size: int | None = None,
+    image_size: ImageSize | None = None,
     latency: Latency | None = None,
 ) -> SpaceReport:
     """Size, cost ranges and the share within ``budgets`` at ``image_size`` (the space's own).
@@ -159,8 +166,9 @@ def presearch_report(
     if isinstance(samples, bool) or samples < 1:
         raise InputError("must be a positive integer", where="samples", got=samples)
     budgets = Budgets() if budgets is None else budgets
-    size = space.image_size if image_size is None else image_size
-    space.decode([0] * len(space.axes)).check_input(size, size, where="--img-size")
+    own = sides_of(space.image_size)
+    size = own if image_size is None else sides_of(image_size)
+    space.decode([0] * len(space.axes)).check_input(*size, where="--img-size")
     exact = space.size <= max(ENUMERATE, samples)
     codes = space.enumerate() if exact else space.sample(samples, seed)
     costs = costs_of(space, codes, size, latency)
@@ -183,6 +191,7 @@ def presearch_report(
         unique=unique.count,
         unique_exact=unique.exact,
         image_size=size,
+        own_image_size=own,
         exact=exact,
         evaluated=len(codes),
         ranges={name: _range(values) for name, values in costs.items()},

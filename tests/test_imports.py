@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "dilnas"
 # comes before `export` and `search`, which show tables and write the picture with it.
 ROOMS = (
     ("errors", "lazy"),
-    ("files",),
+    ("files", "sizes"),
     ("stage", "arch", "official"),
     ("variants",),
     ("records",),
@@ -27,6 +27,7 @@ ROOMS = (
     ("count",),
     ("measure",),
     ("predict",),
+    ("dense",),
     ("data",),
     ("train",),
     ("report",),
@@ -46,10 +47,10 @@ def rooms_below(name: str) -> tuple[str, ...]:
 
 NO_NUMPY = rooms_below("cost")
 NO_TORCH = (*rooms_below("ops"), "report")
-LEAN = ("arch", "cost", "ops", "model", "measure", "predict", "train")
+LEAN = ("arch", "cost", "ops", "model", "measure", "predict", "dense", "train")
 HEAVY = (
     "ray", "optuna", "fvcore", "ptflops", "pydantic", "plotly", "scipy", "moocore", "sqlalchemy",
-    "timm", "torchvision", "onnx", "safetensors", "PIL",
+    "timm", "torchvision", "transformers", "onnx", "safetensors", "PIL",
 )  # fmt: skip
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -181,9 +182,10 @@ print(cost(architecture, 32, 64).params == profile(architecture, latency=False).
     assert run_python(code).split("\n") == ["(1, 5)", "True"]
 
 
-def test_the_profile_command_works_without_the_heavy_libraries():
-    """``dilnas profile`` answers on a bare GPU node."""
-    words = ["profile", "--variant", "tiny", "--no-latency", "--json"]
+@pytest.mark.parametrize("more", [[], ["--task", "detection"], ["--task", "segmentation"]])
+def test_the_profile_command_works_without_the_heavy_libraries(more):
+    """``dilnas profile`` answers on a bare GPU node, of dense tasks too."""
+    words = ["profile", "--variant", "tiny", "--no-latency", "--json", *more]
     block = BLOCK.replace("'pydantic', ", "")  # what typer itself may load
     assert block != BLOCK
     assert '"params"' in run_python(f"{block}\nfrom dilnas.cli import main\nmain({words!r})")

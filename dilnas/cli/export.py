@@ -95,7 +95,9 @@ def _summary(result: ExportResult) -> str:
         lines.append("the weights are those of the search's small proxy; see card.md")
     card = shlex.quote(str(shown / "card.md"))
     network = shlex.quote(str(shown / "architecture.yaml"))
-    lines.append(f"next: read {card}, or: dilnas profile {network}")
+    size = f"{cost.height}x{cost.width}"
+    at = "" if size == "224x224" else f" --img-size {size}"
+    lines.append(f"next: read {card}, or: dilnas profile {network}{at}")
     return "\n".join(lines)
 
 

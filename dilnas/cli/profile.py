@@ -38,11 +38,24 @@ def profile(  # noqa: PLR0917 - typer's parameters are the options
     variant: Annotated[
         str | None, typer.Option(help="The same as the argument.", show_default=False)
     ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="detection (Mask R-CNN) or segmentation (UPerNet): cost of backbone, neck and "
+            "heads, time of the backbone.",
+            show_default=False,
+        ),
+    ] = None,
     device: DeviceName = None,
     batch_size: Annotated[str, typer.Option(help="Images in a batch: 1, or 1,8,64.")] = "1",
     img_size: Annotated[
-        str, typer.Option(help="Side or HEIGHTxWIDTH: 224, or 224,384,800x1280.")
-    ] = "224",
+        str | None,
+        typer.Option(
+            help="Side or HEIGHTxWIDTH: 224, or 224,384,800x1280 (default: 224; with --task the "
+            "papers' own).",
+            show_default=False,
+        ),
+    ] = None,
     dtype: Annotated[str, typer.Option(help="fp32, tf32, fp16, bf16, or several.")] = "fp32",
     mode: Annotated[
         str, typer.Option(help="inference, train (forward and backward), or both.")
@@ -121,6 +134,7 @@ def profile(  # noqa: PLR0917 - typer's parameters are the options
       dilnas profile tiny --batch-size 1,8,64 --dtype fp32,bf16
       dilnas profile runs/first#12 --device cuda --batch-size 64 --breakdown
       dilnas profile mine.yaml --img-size 800x1280 --out profiles/
+      dilnas profile small --task detection --img-size 800x1280
     """
     from dilnas.measure import Protocol
     from dilnas.measure.heap import keep_freed_memory
@@ -130,7 +144,10 @@ def profile(  # noqa: PLR0917 - typer's parameters are the options
     spec = _which(architecture, variant)
     axes: dict[str, Any] = {
         "batch_sizes": numbers("--batch-size", batch_size),
-        "img_sizes": tuple(image_sides(item) for item in words("--img-size", img_size)),
+        "img_sizes": tuple(
+            image_sides(item)
+            for item in words("--img-size", "224" if img_size is None else img_size)
+        ),
         "dtypes": words("--dtype", dtype),
         "modes": words("--mode", mode),
         "compiles": (compile_choice(compile_it=compile_it, cuda_graph=cuda_graph),),
@@ -139,6 +156,20 @@ def profile(  # noqa: PLR0917 - typer's parameters are the options
     for values in axes.values():
         count *= len(values)
     protocol = Protocol() if time_limit is None else Protocol().within(time_limit)
+    if task is not None:
+        from dilnas.cli.profile_task import profile_dense
+
+        foreign = {
+            "--memory": memory, "--energy": energy, "--breakdown": breakdown,
+            "--roofline": roofline, "--counters": counters, "--profile": calibration,
+        }  # fmt: skip
+        profile_dense(
+            spec, task, axes, own_size=img_size is None,
+            foreign=[option for option, given in foreign.items() if given], json=json, out=out,
+            protocol=protocol, device=device, latency=latency, channels_last=channels_last,
+            threads=threads,
+        )  # fmt: skip
+        return
     if roofline is not None:
         check_roofline(roofline, workloads=count, latency=latency)
     if out is not None:

@@ -46,6 +46,14 @@ def search(
         str | None,
         typer.Option(metavar="NAME", help="Calibration that predicts latency: dilnas calibrate."),
     ] = None,
+    img_size: Annotated[
+        str | None,
+        typer.Option(
+            help="Side or HEIGHTxWIDTH that costs are of (default: the space's own); the proxy "
+            "trains at its own.",
+            show_default=False,
+        ),
+    ] = None,
     objectives: Annotated[
         str, typer.Option(help="accuracy and one of gflops, mparams, mb, ms.")
     ] = "accuracy,gflops",
@@ -112,17 +120,22 @@ def search(
 
       dilnas search --budget-gflops 4 --data photos/ --proxy standard --gpus-per-trial 0.5
 
+      dilnas search --budget-gflops 80 --img-size 800x1280
+
       dilnas search --budget-ms 300 --profile amd-epyc/dilateformer-b8-224-fp32-t2
     """
+    from dilnas.cli.profile_options import image_sides
     from dilnas.cli.search_screen import Screen
     from dilnas.search import search as run
 
     console = _console(stderr=True)
     screen = Screen(console)
+    size = None if img_size is None else image_sides(img_size)
     with screen:
         result = run(
             space, budget_gflops=budget_gflops, budget_mparams=budget_mparams,
             budget_mb=budget_mb, budget_ms=budget_ms, profile=profile,
+            img_size=size,
             objectives=tuple(objectives.split(",")), trials=trials,
             time_limit=_seconds(time_limit, "--time-limit"), gpu_hours=gpu_hours,
             final_seeds=final_seeds, trial_timeout=_seconds(trial_timeout, "--trial-timeout"),
@@ -132,7 +145,7 @@ def search(
         )  # fmt: skip
     if as_json:
         print(json.dumps(_document(result), allow_nan=False))
-    _print_end(_console(stderr=as_json), result)
+    _print_end(_console(stderr=as_json), result, size)
     if result.interrupted:
         _print_resume(console, result)
         raise typer.Exit(INTERRUPTED)
@@ -159,12 +172,13 @@ def _seconds(text: str | None, where: str) -> float | None:
         raise InputError("not a time", where=where, expected="90s | 30m | 2h", got=text) from None
 
 
-def _print_end(console: Console, result: SearchResult) -> None:
+def _print_end(console: Console, result: SearchResult, size: tuple[int, int] | None) -> None:
     from rich.text import Text
 
     from dilnas.cli.search_accounts import growth, spend_table
     from dilnas.cli.search_screen import fitting
     from dilnas.report import audit_notes, audit_table, front_table
+    from dilnas.sizes import size_text
 
     rows = [{k: None if v == "" else v for k, v in row.items()} for row in result.front]
     again = any(row.get("final_accuracy") is not None for row in rows)
@@ -174,6 +188,8 @@ def _print_end(console: Console, result: SearchResult) -> None:
     if rows:
         console.print(front_table(fitting(rows, console.width)))
         console.print(Text(NOISE_NOTE if again else ONE_SEED_NOTE, style="dim"))
+        if size is not None:
+            console.print(Text(f"costs are of one {size_text(size)} image", style="dim"))
     console.print(
         Text(
             f"{trained} candidates trained, {states.count('complete')} to the end, "

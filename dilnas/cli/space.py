@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dilnas.cli.profile_options import image_sides
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -50,7 +52,8 @@ ProfileName = Annotated[
     typer.Option("--profile", metavar="NAME", help="A calibration, to predict latency by."),
 ]
 Size = Annotated[
-    int | None, typer.Option("--img-size", help="Side of the image (default: the space's own).")
+    str | None,
+    typer.Option("--img-size", help="Side or HEIGHTxWIDTH (default: the space's own)."),
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the random draw.")]
 
@@ -100,6 +103,7 @@ def show(
       dilnas space show
       dilnas space show dilateformer --budget-gflops 4 --budget-mparams 20
       dilnas space show my_space.yaml --json
+      dilnas space show dilateformer --img-size 800x1280 --budget-gflops 80
       dilnas space show --budget-ms 300 --profile amd-epyc/dilateformer-b8-224-fp32-t2
     """
     from rich.console import Console
@@ -109,13 +113,12 @@ def show(
 
     space = SearchSpace.load(name)
     budgets = Budgets(gflops=budget_gflops, mparams=budget_mparams, mb=budget_mb, ms=budget_ms)
-    latency = _latency(profile, budget_ms, space, img_size)
+    size = None if img_size is None else image_sides(img_size)
+    latency = _latency(profile, budget_ms, space, size)
     errors = Console(stderr=True)
     waiting = errors.status("evaluating costs …") if errors.is_terminal else nullcontext()
     with waiting:
-        report = presearch_report(
-            space, budgets, seed, samples, image_size=img_size, latency=latency
-        )
+        report = presearch_report(space, budgets, seed, samples, image_size=size, latency=latency)
     if as_json:
         print(json.dumps({"report": report.to_dict(), "definition": space.to_dict()}))
         return
@@ -128,14 +131,17 @@ def show(
 
 
 def _latency(
-    profile: str | None, budget_ms: float | None, space: SearchSpace, img_size: int | None
+    profile: str | None,
+    budget_ms: float | None,
+    space: SearchSpace,
+    size: tuple[int, int] | None,
 ) -> Latency | None:
     """What predicts latency, if it is wanted; checked against the image."""
     from dilnas.predict.choosing import predictor_for
 
     found = predictor_for(
         profile, wanted="--budget-ms" if budget_ms is not None else "",
-        image_size=img_size or space.image_size,
+        image_size=size or space.image_size,
     )  # fmt: skip
     return None if found is None else found.seconds
 
@@ -153,12 +159,13 @@ def print_report(report: SpaceReport, console: object) -> None:
 
 def report_lines(report: SpaceReport) -> list[str]:
     """The report's sentences."""
+    from dilnas.sizes import size_text
     from dilnas.space_report import described
 
     about = "" if report.unique_exact else "about "
     lines = [
         f"{report.size:,} codes, {about}{report.unique:,} distinct networks; "
-        f"costs at {report.image_size} x {report.image_size} px"
+        f"costs at {size_text(report.image_size)} px"
     ]
     for limit in report.limits:
         error = f" ± {limit.standard_error:.1%}" if limit.standard_error else ""
@@ -215,8 +222,9 @@ def sample(
 
     space = SearchSpace.load(name)
     budgets = Budgets(gflops=budget_gflops, mparams=budget_mparams, mb=budget_mb, ms=budget_ms)
-    latency = _latency(profile, budget_ms, space, img_size)
-    codes = sample_within(space, n, seed, budgets, image_size=img_size, latency=latency)
+    size = None if img_size is None else image_sides(img_size)
+    latency = _latency(profile, budget_ms, space, size)
+    codes = sample_within(space, n, seed, budgets, image_size=size, latency=latency)
     print("---\n".join(space.decode(code).to_yaml() for code in codes), end="")
 
 

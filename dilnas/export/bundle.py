@@ -30,6 +30,7 @@ from dilnas.export.recipe import recipe_yaml
 from dilnas.export.source import Source, find_source
 from dilnas.files import write_atomic
 from dilnas.records import Profile, profile_dict
+from dilnas.sizes import plain_size
 
 if TYPE_CHECKING:
     from dilnas.train import Trained
@@ -75,7 +76,7 @@ class ExportResult:
             "layout": self.architecture.layout,
             "params": self.profile.cost.params,
             "flops": self.profile.cost.flops,
-            "image_size": self.profile.cost.height,
+            "image_size": plain_size((self.profile.cost.height, self.profile.cost.width)),
             "trained_proxy": self.proxy.to_dict() if self.proxy else None,
             "files_bytes": self.files,
             "checks": list(self.checks),

@@ -37,8 +37,8 @@ proxy.eval()
 """
 
 SETTINGS = (
-    "command", "space", "space_fingerprint", "budgets", "objectives", "data", "data_fingerprint",
-    "proxy", "sampler", "trials", "time_limit", "seed", "versions", "created",
+    "command", "space", "space_fingerprint", "image_size", "budgets", "objectives", "data",
+    "data_fingerprint", "proxy", "sampler", "trials", "time_limit", "seed", "versions", "created",
 )  # fmt: skip
 """Settings of run.json that a card repeats, in this order, where the search wrote them. Not the
 storage: its URL may hold a password."""

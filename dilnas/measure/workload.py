@@ -108,7 +108,11 @@ def _built(architecture: Architecture) -> torch.nn.Module:
 
 
 def prepare_module(
-    build: Callable[[], torch.nn.Module], in_chans: int, workload: Workload
+    build: Callable[[], torch.nn.Module],
+    in_chans: int,
+    workload: Workload,
+    *,
+    several: bool = False,
 ) -> Runnable:
     """Put the module that ``build()`` returns and a batch of random images on the device.
 
@@ -118,7 +122,7 @@ def prepare_module(
     format of images and 4-d weights. Random numbers come from seed 0 and the caller's random state
     is left alone. What ``build`` raises passes through. Raises DeviceError where the device cannot
     do it, it does not fit or does not compile, InputError for a model that does not return one
-    tensor.
+    tensor; ``several``: a list of them, as a feature pyramid does.
     """
     import torch
 
@@ -134,7 +138,7 @@ def prepare_module(
         images = images.to(device=device, dtype=cast, memory_format=layout)
         if workload.channels_last:
             model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,unused-ignore]
-        call, extra = _ready(model, images, workload, half)
+        call, extra = _ready(model, images, workload, half, maps if several else one_tensor)
     return Runnable(
         call=call,
         resident=(*model.parameters(), *model.buffers(), images),
@@ -156,21 +160,29 @@ def _left_alone(device: torch.device) -> Iterator[None]:
 
 
 def _ready(
-    model: torch.nn.Module, images: torch.Tensor, workload: Workload, half: torch.dtype | None
+    model: torch.nn.Module,
+    images: torch.Tensor,
+    workload: Workload,
+    half: torch.dtype | None,
+    checked: Callable[[object], list[torch.Tensor]],
 ) -> tuple[Callable[[], Any], dict[str, float]]:
     """The call, run once and, if so asked, compiled or captured."""
     from dilnas.measure.compiled import captured, compiled, compiling
 
     train, compile_it = workload.mode == "train", workload.compile == "compile"
     forward = compiled(model) if compile_it else model
-    call = _training_step(model, forward, images, half) if train else _inference(forward, images)
+    call = (
+        _training_step(model, forward, images, half, checked)
+        if train
+        else _inference(forward, images)
+    )
     begin = time.perf_counter()
     with compiling() if compile_it else nullcontext():
         out = call()
         _synchronize(images.device)
     seconds = time.perf_counter() - begin
     if not train:
-        one_tensor(out)
+        checked(out)
     del out
     if workload.compile == "graph":
         return captured(call, images.device)
@@ -192,6 +204,7 @@ def _training_step(
     forward: Callable[[torch.Tensor], Any],
     images: torch.Tensor,
     half: torch.dtype | None,
+    checked: Callable[[object], list[torch.Tensor]],
 ) -> Callable[[], Any]:
     import torch
 
@@ -199,21 +212,31 @@ def _training_step(
         model.zero_grad(set_to_none=True)
         with torch.enable_grad():
             with torch.autocast(images.device.type, half) if half is not None else nullcontext():
-                out = one_tensor(forward(images))
+                outs = checked(forward(images))
             # Any scalar of the output will do: the loss is 0.01 % of the work.
-            loss: Any = out.float().square().mean()
-            return loss.backward()
+            losses: list[Any] = [out.float().square().mean() for out in outs]
+            return sum(losses[1:], losses[0]).backward()
 
     return call
 
 
-def one_tensor(out: object) -> torch.Tensor:
-    """``out`` if it is a tensor; InputError for a tuple, a dict or anything else."""
+def one_tensor(out: object) -> list[torch.Tensor]:
+    """``out`` alone if it is a tensor; InputError for a tuple, a dict or anything else."""
     import torch
 
     if not isinstance(out, torch.Tensor):
         raise InputError("a model must return one tensor", got=f"a {type(out).__name__}")
-    return out
+    return [out]
+
+
+def maps(out: object) -> list[torch.Tensor]:
+    """``out`` if it is a list of tensors; InputError for anything else."""
+    import torch
+
+    found = list(out) if isinstance(out, list | tuple) else []
+    if not found or not all(isinstance(one, torch.Tensor) for one in found):
+        raise InputError("a pyramid must return a list of maps", got=f"a {type(out).__name__}")
+    return found
 
 
 def _index(device: torch.device) -> int:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from dilnas.errors import InputError
 from dilnas.predict.latency import LatencyPredictor
+from dilnas.sizes import ImageSize, sides_of, size_text
 
 __all__ = ["predictor_for"]
 
 
 def predictor_for(
-    profile: str | None, *, wanted: str = "", image_size: int
+    profile: str | None, *, wanted: str = "", image_size: ImageSize
 ) -> LatencyPredictor | None:
     """The predictor called ``profile``; None where there is no name and none is needed.
 
     Args:
         profile: a calibration's name or file.
         wanted: the option that needs one; "" where none does.
-        image_size: pixels a side of the images that it must be of.
+        image_size: of the images that it must be of, in pixels.
 
     Raises InputError where it is missing, damaged, or of another image.
     """
@@ -29,9 +30,9 @@ def predictor_for(
         return None
     found = LatencyPredictor.load(profile)
     size = (found.workload.height, found.workload.width)
-    if size != (image_size, image_size):
+    if size != (sides := sides_of(image_size)):
         raise InputError(
             f"{found.calibration.name} is a calibration of another image", where="--profile",
-            expected=f"{image_size}x{image_size}", got=f"{size[0]}x{size[1]}",
+            expected=size_text(sides, "x"), got=size_text(size, "x"),
         )  # fmt: skip
     return found

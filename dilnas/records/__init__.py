@@ -15,10 +15,12 @@ from dilnas.records.counters import CounterReport, CounterRow
 from dilnas.records.documents import (
     COMPARISON_FORMAT,
     PROFILE_FORMAT,
+    TASK_FORMAT,
     comparison_dict,
     images_per_s,
     profile_dict,
     profiles_dict,
+    task_profile_dict,
 )
 from dilnas.records.observed import Energy, Measurement, Memory
 from dilnas.records.paths import profile_path
@@ -26,12 +28,15 @@ from dilnas.records.prediction import Prediction
 from dilnas.records.profile import Profile
 from dilnas.records.reading import comparison_from_dict, load_profiles, profile_from_dict
 from dilnas.records.schemas import schema
+from dilnas.records.tasks import ROLES, TaskCost, TaskPart, TaskProfile
 from dilnas.records.workload import Environment, Workload
 
 __all__ = [
     "COMPARISON_FORMAT",
     "OPERATORS",
     "PROFILE_FORMAT",
+    "ROLES",
+    "TASK_FORMAT",
     "VERDICTS",
     "Breakdown",
     "BreakdownRow",
@@ -48,6 +53,9 @@ __all__ = [
     "Memory",
     "Prediction",
     "Profile",
+    "TaskCost",
+    "TaskPart",
+    "TaskProfile",
     "Verdict",
     "Workload",
     "comparison_dict",
@@ -59,4 +67,5 @@ __all__ = [
     "profile_path",
     "profiles_dict",
     "schema",
+    "task_profile_dict",
 ]

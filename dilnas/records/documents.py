@@ -16,15 +16,18 @@ from dilnas.records.costs import Cost, CostRow
 from dilnas.records.counters import CounterReport, CounterRow
 from dilnas.records.observed import Measurement
 from dilnas.records.profile import Profile
+from dilnas.records.tasks import TaskCost, TaskPart, TaskProfile
 
 __all__ = [
     "COMPARISON_FORMAT",
     "DERIVED",
     "PROFILE_FORMAT",
+    "TASK_FORMAT",
     "comparison_dict",
     "images_per_s",
     "profile_dict",
     "profiles_dict",
+    "task_profile_dict",
 ]
 
 PROFILE_FORMAT = 2
@@ -42,6 +45,9 @@ A field that is added, removed or means something else makes a new version, with
 
 COMPARISON_FORMAT = 1
 """Version of the Comparison JSON. 1: first."""
+
+TASK_FORMAT = 1
+"""Version of the JSON of a dense task's cost. 1: first."""
 
 
 def images_per_s(batch_size: int, median_s: float) -> float | None:
@@ -62,6 +68,18 @@ def _cost(cost: Cost) -> dict[str, Any]:
     }
 
 
+def _task_cost(cost: TaskCost) -> dict[str, Any]:
+    return {
+        "params": cost.params,
+        "flops": cost.flops,
+        "macs": cost.macs,
+        "by_role": {
+            role: {"params": params, "flops": flops}
+            for role, (params, flops) in cost.by_role().items()
+        },
+    }
+
+
 def _measurement(m: Measurement) -> dict[str, Any]:
     return {
         "median_s": m.median,
@@ -78,6 +96,8 @@ DERIVED: dict[type, Callable[[Any], dict[str, Any]]] = {
     CounterRow: lambda row: {"residual": row.residual},
     CounterReport: lambda report: {"total": report.total, "residual": report.residual},
     Contender: lambda contender: {"median_s": contender.median_s},
+    TaskCost: _task_cost,
+    TaskPart: lambda part: {"flops": part.flops, "macs": part.macs},
 }
 """Figures that are written beside the raw ones of a record, and checked when they are read."""
 
@@ -108,6 +128,20 @@ def profiles_dict(profiles: Iterable[Profile]) -> dict[str, Any]:
 def comparison_dict(comparison: Comparison) -> dict[str, Any]:
     """JSON-ready, in the newest format."""
     return {"dilnas_comparison": COMPARISON_FORMAT, **_plain(comparison)}
+
+
+def task_profile_dict(profile: TaskProfile) -> dict[str, Any]:
+    """JSON-ready: a dense task's cost and, where it was measured, the time of the backbone."""
+    plain = _plain(profile)
+    out = {
+        "dilnas_task_profile": TASK_FORMAT,
+        "name": plain.pop("name"),
+        "key": profile.architecture.key,
+        **plain,
+    }
+    if (m := profile.measurement) is not None:
+        out["measurement"]["images_per_s"] = images_per_s(profile.workload.batch_size, m.median)
+    return out
 
 
 def _plain(value: Any) -> Any:

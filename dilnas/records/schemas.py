@@ -12,11 +12,14 @@ __all__ = ["SCHEMA_FILE", "schema"]
 SCHEMA_FILE = "schema/profile.schema.json"
 """Below ``dilnas/records``; JSON Schema draft 2020-12, of the newest formats."""
 
-KINDS = {"any": "", "profile": "Profile", "profiles": "Profiles", "comparison": "Comparison"}
+KINDS = {
+    "any": "", "profile": "Profile", "profiles": "Profiles", "comparison": "Comparison",
+    "task": "TaskProfile",
+}  # fmt: skip
 
 
 def schema(kind: str = "any") -> dict[str, Any]:
-    """JSON schema (draft 2020-12) of "profile", "profiles", "comparison" or any of them.
+    """JSON schema (draft 2020-12) of "profile", "profiles", "comparison", "task" or any of them.
 
     Describes what this version writes; files of older versions are read but not described.
     Raises InputError for another kind.

@@ -12,13 +12,15 @@ from dilnas.files import write_atomic
 from dilnas.records import (
     Comparison,
     Profile,
+    TaskProfile,
     comparison_dict,
     profile_dict,
     profile_path,
     profiles_dict,
+    task_profile_dict,
 )
 
-__all__ = ["comparison_json", "profile_json", "profiles_json", "write_profiles"]
+__all__ = ["comparison_json", "profile_json", "profiles_json", "task_json", "write_profiles"]
 
 
 def profile_json(profile: Profile) -> str:
@@ -34,6 +36,11 @@ def profiles_json(profiles: Iterable[Profile]) -> str:
 def comparison_json(comparison: Comparison) -> str:
     """A comparison, laid out as ``profile_json`` does."""
     return _text(comparison_dict(comparison))
+
+
+def task_json(profile: TaskProfile) -> str:
+    """A dense task's profile, laid out as ``profile_json`` does."""
+    return _text(task_profile_dict(profile))
 
 
 def write_profiles(

@@ -9,6 +9,7 @@ from typing import Any
 
 from dilnas.errors import RunError
 from dilnas.runs import RunDirectory
+from dilnas.sizes import sides_of, size_text
 from dilnas.variants import VARIANTS
 
 __all__ = ["AXES", "FrontPicture", "Point"]
@@ -130,7 +131,7 @@ class FrontPicture:
             axis=axis,
             front=tuple(sorted(front, key=lambda p: p.x)),
             **_groups(_points(rest, axis)),
-            references=tuple(references or _variants(axis)),
+            references=tuple(references or _variants(axis, settings.get("image_size"))),
             rejected=sum(row.get("state") == "rejected" for row in rest),
             budget=_budget(settings.get("budgets"), axis),
             settings=settings,
@@ -178,6 +179,8 @@ class FrontPicture:
         words = [f"{name} {s[name]}" for name in ("space", "data", "proxy", "seed") if name in s]
         if isinstance(budgets, Mapping):
             words += [f"budget {value:g} {name}" for name, value in budgets.items()]
+        if "image_size" in s:
+            words.append(f"costs at {size_text(sides_of(s['image_size']))} px")
         return ", ".join(words)
 
     @property
@@ -251,16 +254,18 @@ def _label(row: Row) -> str:
     return name or "unnamed"
 
 
-def _variants(axis: str) -> list[Point]:
-    """The paper's variants at 224 x 224, untrained: only where they lie on the cost axis.
+def _variants(axis: str, image_size: object) -> list[Point]:
+    """The paper's variants, untrained: only where they lie on the cost axis.
 
-    None on an axis that no closed form knows.
+    At the search's image size; at 224 x 224 in runs that do not hold it. None on an axis that no
+    closed form knows.
     """
     from dilnas.cost import cost
 
+    sides = sides_of(224 if image_size is None else image_size, where="run.json: image_size")
     points = []
     for name, architecture in VARIANTS.items():
-        exact = cost(architecture)
+        exact = cost(architecture, *sides)
         row = {
             "gflops": exact.flops / 1e9,
             "mparams": exact.params / 1e6,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dilnas.search.events import Event, SearchResult
     from dilnas.search.unit import Evaluator
+    from dilnas.sizes import ImageSize
 
 __all__ = ["search"]
 
@@ -20,6 +21,7 @@ def search(
     budget_mb: float | None = None,
     budget_ms: float | None = None,
     profile: str | None = None,
+    img_size: ImageSize | None = None,
     objectives: Sequence[str] = ("accuracy", "gflops"),
     trials: int | None = None,
     time_limit: float | None = None,
@@ -44,12 +46,14 @@ def search(
 
     Args:
         space: name of a shipped search space or path of a YAML file.
-        budget_gflops: limit in 10^9 FLOPs (the paper's convention) at the space's image size.
+        budget_gflops: limit in 10^9 FLOPs (the paper's convention), one image.
         budget_mparams: limit in 10^6 parameters.
         budget_mb: limit in 10^6 bytes of weights and live activations, fp32, one image.
         budget_ms: limit in predicted milliseconds of a batch of the calibration's workload.
         profile: the calibration that latency is predicted by, a name under ``profiles/`` or a file;
             where its device is this one's, the front is measured on it at the end.
+        img_size: side, or (height, width), of the images that every cost is of, in pixels; None:
+            the space's own. The proxy trains at its own size.
         objectives: "accuracy" and one of "gflops", "mparams", "mb", "ms".
         trials: candidates to train; 24, or without end under another limit.
         time_limit: seconds, of all calls together, after which no new training begins.
@@ -86,6 +90,7 @@ def search(
             "ms": budget_ms,
         },
         profile=profile,
+        image_size=img_size,
         objectives=objectives,
         trials=trials,
         time_limit=time_limit,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dilnas.arch import Architecture
+from dilnas.sizes import ImageSize, sides_of
 
 __all__ = [
     "COST_NAMES",
@@ -62,15 +63,17 @@ class Figures:
 
 
 def figures(
-    architecture: Architecture, image_size: int, latency: Callable[[Architecture], float] | None
+    architecture: Architecture,
+    image_size: ImageSize,
+    latency: Callable[[Architecture], float] | None,
 ) -> Figures:
-    """Cost of ``architecture`` for one square image of ``image_size`` pixels a side.
+    """Cost of ``architecture`` for one image of ``image_size``: a side, or (height, width).
 
     ``latency``: predicted seconds of a batch.
     """
     from dilnas.cost import cost
 
-    total = cost(architecture, image_size)
+    total = cost(architecture, *sides_of(image_size))
     return Figures(
         gflops=total.flops / 1e9, mparams=total.params / 1e6, mb=total.memory_bytes() / 1e6,
         ms=None if latency is None else 1e3 * latency(architecture),

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from dilnas.arch import Architecture
 from dilnas.search.candidate import Figures, figures
+from dilnas.sizes import ImageSize
 from dilnas.variants import VARIANTS
 
 if TYPE_CHECKING:
@@ -84,11 +85,20 @@ class Domain(Protocol):
 
 
 class SpaceDomain:
-    """A search space as a domain: the paper's variants are its designs, NSC its free score."""
+    """A search space as a domain: the paper's variants are its designs, NSC its free score.
 
-    def __init__(self, space: SearchSpace, predictor: LatencyPredictor | None = None) -> None:
+    Costs are of one image of ``size``, the space's own if none is given.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        predictor: LatencyPredictor | None = None,
+        size: ImageSize | None = None,
+    ) -> None:
         self._space = space
         self._predictor = predictor
+        self._size = space.image_size if size is None else size
 
     @property
     def name(self) -> str:
@@ -107,11 +117,11 @@ class SpaceDomain:
         return self._space.sample(count, seed)
 
     def costs(self, codes: Any) -> dict[str, Array]:
-        """Closed-form costs of one image at the space's size, and predicted latency."""
+        """Closed-form costs of one image at the search's size, and predicted latency."""
         from dilnas.space_costs import costs_of
 
         latency = None if self._predictor is None else self._predictor.seconds
-        return costs_of(self._space, np.asarray(codes), self._space.image_size, latency)
+        return costs_of(self._space, np.asarray(codes), self._size, latency)
 
     def member(self, code: Any) -> Member:
         """Decoded, with its cost."""
@@ -125,7 +135,7 @@ class SpaceDomain:
     def figures(self, architecture: Architecture) -> Figures:
         """Of any architecture, in the space or not."""
         latency = None if self._predictor is None else self._predictor.seconds_of
-        return figures(architecture, self._space.image_size, latency)
+        return figures(architecture, self._size, latency)
 
     def variants(self) -> list[tuple[int, ...]]:
         """The paper's variants that lie in the space."""

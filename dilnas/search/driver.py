@@ -45,6 +45,7 @@ from dilnas.search.spend import final_work, spend_table
 from dilnas.search.storage import check_storage
 from dilnas.search.timeouts import TimeOut
 from dilnas.search.unit import Evaluator, Finished, Outcome, Unit
+from dilnas.sizes import sides_of
 
 if TYPE_CHECKING:
     from dilnas.space import SearchSpace
@@ -63,8 +64,14 @@ def run_search(
     from dilnas.space_report import Budgets, presearch_report
 
     space = SearchSpace.load(settings.space)
-    latency = FrontLatency.of(settings.profile, space.image_size)
-    report = presearch_report(space, Budgets(**settings.budgets), latency=latency.seconds)
+    own = sides_of(space.image_size)
+    if settings.image_size == own:  # nothing was asked for
+        settings = replace(settings, image_size=None)
+    size = settings.image_size or own
+    latency = FrontLatency.of(settings.profile, size)
+    report = presearch_report(
+        space, Budgets(**settings.budgets), image_size=size, latency=latency.seconds
+    )
     run = RunDirectory(Path(out) if out else default_directory(settings))
     check_writable(run.path)
     if settings.storage:
@@ -72,7 +79,7 @@ def run_search(
     with ExitStack() as stack:
         described = evaluator.describe()
         identity = settings.identity(
-            space=space.name, fingerprint=space.fingerprint,
+            space=space.name, fingerprint=space.fingerprint, image_size=size,
             proxy=described.settings, data=described.data, calibration=latency.identity(),
         )  # fmt: skip
         stack.enter_context(run_lock(run.path))
@@ -125,7 +132,7 @@ class _Search:
         self._reference = head["reference_point"]
         self._tell = tell
         self._latency = latency
-        domain = SpaceDomain(space, latency.predictor)
+        domain = SpaceDomain(space, latency.predictor, settings.image_size)
         planned = settings.trials or max(24, ledger.next_number)
         self._rule = rule_for(
             planned, described.rungs, described.eta, settings.cost_name, first=ledger.ended_at

@@ -14,6 +14,7 @@ from dilnas.errors import RunError
 from dilnas.files import write_atomic
 from dilnas.runs import RunDirectory
 from dilnas.search.settings import Settings
+from dilnas.sizes import plain_size
 
 if TYPE_CHECKING:
     from dilnas.space_report import SpaceReport
@@ -31,6 +32,8 @@ def opened(
     identity = json.loads(json.dumps(identity))
     if run.run_json_path.exists():
         head = run.run_json()
+        # Searches before there was a choice were of the space's own size.
+        head.setdefault("image_size", plain_size(report.own_image_size))
         _same_search(head, identity, run.path)
         if settings.storage is None and not run.ledger_path.exists() and run.trial_numbers():
             raise RunError("the ledger is missing", where=str(run.ledger_path))

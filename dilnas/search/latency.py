@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dilnas.arch import Architecture
 from dilnas.errors import DeviceError
+from dilnas.sizes import ImageSize
 
 if TYPE_CHECKING:
     from dilnas.predict import LatencyPredictor
@@ -27,7 +28,7 @@ class FrontLatency:
     predictor: LatencyPredictor | None
 
     @classmethod
-    def of(cls, profile: str | None, image_size: int) -> FrontLatency:
+    def of(cls, profile: str | None, image_size: ImageSize) -> FrontLatency:
         """Raises InputError where there is no such calibration, or it is of another image."""
         if profile is None:
             return cls(None)

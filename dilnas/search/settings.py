@@ -17,6 +17,7 @@ from dilnas.errors import DeviceError, InputError
 from dilnas.search.candidate import COST_NAMES
 from dilnas.search.finals import default_seeds
 from dilnas.search.storage import shown_url
+from dilnas.sizes import ImageSize, plain_size, sides_of, size_text
 
 __all__ = ["SAMPLERS", "Settings", "Workplace", "default_directory"]
 
@@ -54,6 +55,8 @@ class Settings:
         final_seeds: seeds that the front is re-trained with at the end.
         trial_timeout: seconds after which a unit of work is taken for a hang; None: from like ones.
         profile: name of the calibration that latency is predicted by.
+        image_size: height and width that costs are of, in pixels; None: the space's own. The proxy
+            trains at its own size.
     """
 
     space: str
@@ -70,6 +73,7 @@ class Settings:
     final_seeds: int = 0
     trial_timeout: float | None = None
     profile: str | None = None
+    image_size: tuple[int, int] | None = None
 
     @classmethod
     def checked(
@@ -89,6 +93,7 @@ class Settings:
         final_seeds: int | None = None,
         trial_timeout: float | None = None,
         profile: str | None = None,
+        image_size: ImageSize | None = None,
     ) -> Settings:
         """Settings from a user's values. Raises InputError naming the option at fault."""
         limits = {}
@@ -125,6 +130,7 @@ class Settings:
             time_limit=time_limit, seed=seed, data=data, proxy=proxy, sampler=sampler,
             storage=storage, gpu_hours=gpu_hours, final_seeds=final_seeds,
             trial_timeout=trial_timeout, profile=profile,
+            image_size=None if image_size is None else sides_of(image_size),
         )  # fmt: skip
 
     @property
@@ -133,14 +139,15 @@ class Settings:
         return MOST_TRIALS if self.trials is None else self.trials
 
     def identity(
-        self, *, space: str, fingerprint: str, proxy: Mapping[str, Any], data: str,
-        calibration: Mapping[str, Any] | None = None,
+        self, *, space: str, fingerprint: str, image_size: tuple[int, int],
+        proxy: Mapping[str, Any], data: str, calibration: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:  # fmt: skip
         """What must be equal for a run directory to be continued.
 
         Args:
             space: name of the space.
             fingerprint: of the space.
+            image_size: height and width that costs are of, in pixels.
             proxy: the proxy's values.
             data: fingerprint of the data.
             calibration: what latency is predicted by, if it is.
@@ -150,6 +157,7 @@ class Settings:
             **predicted,
             "space": space,
             "space_fingerprint": fingerprint,
+            "image_size": plain_size(image_size),
             "budgets": self.budgets,
             "objectives": ["accuracy", self.cost_name],
             "proxy": self.proxy,
@@ -172,6 +180,8 @@ class Settings:
 def default_directory(settings: Settings) -> Path:
     """runs/NAME, the same for the same search: what differs from the defaults is in the name."""
     parts = [Path(settings.space).stem]
+    if settings.image_size is not None:
+        parts.append(size_text(settings.image_size, "x"))
     parts += [f"{value:g}{name}" for name, value in sorted(settings.budgets.items())]
     if settings.cost_name != "gflops":
         parts.append(f"by-{settings.cost_name}")

@@ -35,7 +35,7 @@ OLD = Path(__file__).parent / "old"
 SCHEMA = schema()
 CHECKED = {
     kind: jsonschema.Draft202012Validator(schema(kind))
-    for kind in ("any", "profile", "profiles", "comparison")
+    for kind in ("any", "profile", "profiles", "comparison", "task")
 }
 RECORDS = tuple(found for name in records.__all__ if is_dataclass(found := getattr(records, name)))
 """Every record that dilnas.records offers."""
@@ -105,6 +105,21 @@ def test_what_the_command_measures_is_valid(tmp_path: Path) -> None:
     assert read.measurement is not None and read.measurement.samples
 
 
+@pytest.mark.parametrize("task", ["detection", "segmentation"])
+def test_what_the_command_prints_of_a_dense_task_is_valid(task: str, tmp_path: Path) -> None:
+    """Counted, and with the backbone measured."""
+    network = Architecture(stages=(Stage(dim=12, num_heads=3, msda_depth=1),), num_classes=10)
+    (tmp_path / "mine.yaml").write_text(network.to_yaml())
+    words = [str(tmp_path / "mine.yaml"), "--task", task, "--img-size", "32x64", "--json"]
+    measured = ["--device", "cpu", "--time-limit", "0.2", "--threads", "1"]
+    for more in (["--no-latency"], measured):
+        done = CliRunner().invoke(app, [*words, *more])
+        assert done.exception is None, done.exception
+        document = json.loads(done.stdout)
+        assert valid(document, "task") and not valid(document, "profile")
+        assert (document["measurement"] is None) == (more == ["--no-latency"])
+
+
 def test_what_a_sweep_prints_is_valid() -> None:
     """Two batches and two sizes as one document, which reads back."""
     words = ["tiny", "--no-latency", "--batch-size", "1,8", "--img-size", "224,64x96", "--json"]
@@ -145,14 +160,15 @@ def test_an_edited_document_is_not_valid(path: str, value: object) -> None:
 def derived_fields() -> dict[str, set[str]]:
     """Names of the derived figures of each record, from documents that hold all of them."""
     network = Architecture(stages=(Stage(dim=12, num_heads=3, msda_depth=1),))
-    from dilnas.cost import cost
+    from dilnas.cost import cost, task_cost
 
-    exact = cost(network, 32, 32)
+    exact, dense = cost(network, 32, 32), task_cost("detection", network, 32, 32)
     row = records.CounterRow(operator="x", counted=1, closed_form=1)
     examples = (
         exact, exact.rows[0], row, records.Measurement(quantity="latency_s", samples=(1.0,)),
         records.CounterReport(counter="x", version="1", convention="", rows=(row,)),
         records.Contender(name="x", spec="x", parameters=1, samples_s=(1.0,)),
+        dense, dense.parts[0],
     )  # fmt: skip
     assert {type(example) for example in examples} == set(DERIVED)
     found = {type(x).__name__: set(DERIVED[type(x)](x)) for x in examples}
@@ -164,6 +180,7 @@ def test_every_field_of_every_record_is_in_the_schema_and_nothing_else() -> None
     """Fields and derived figures; adding one to a record without the schema fails here."""
     derived, marks = derived_fields(), {
         "Profile": {"dilnas_profile", "key"}, "Comparison": {"dilnas_comparison"},
+        "TaskProfile": {"dilnas_task_profile", "key"},
     }  # fmt: skip
     for record in RECORDS:
         name = record.__name__
