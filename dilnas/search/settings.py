@@ -152,9 +152,8 @@ class Settings:
             data: fingerprint of the data.
             calibration: what latency is predicted by, if it is.
         """
-        predicted = {} if calibration is None else {"calibration": dict(calibration)}
         return {
-            **predicted,
+            "calibration": None if calibration is None else dict(calibration),
             "space": space,
             "space_fingerprint": fingerprint,
             "image_size": plain_size(image_size),

@@ -110,6 +110,14 @@ def test_a_run_is_not_gone_on_with_by_another_calibration(tmp_path, cluster, fou
         run(tmp_path, other, trials=4)
 
 
+def test_nor_without_the_one_that_it_began_with(tmp_path, cluster, found):
+    """Also where latency was neither budget nor objective: its columns would end half way."""
+    options = {"space": "smoke", "proxy": "smoke", "trials": 2, "out": str(tmp_path / "run")}
+    search(**options, profile=written(found, tmp_path))
+    with pytest.raises(RunError, match="holds another search: calibration differs"):
+        search(**options)
+
+
 @pytest.mark.parametrize(
     ("options", "kind", "why"),
     [
