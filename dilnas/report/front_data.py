@@ -167,7 +167,7 @@ class FrontPicture:
             (len(self.others), "more trained to the end"),
             (len(self.stopped), "stopped early"),
             (len(self.failed), "failed"),
-            (self.rejected, "rejected before training, not drawn"),
+            (self.rejected, "rejected before training"),
         ):
             words += [f"{count} {what}"] if count else []
         return ", ".join(words) + "."

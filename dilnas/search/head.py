@@ -47,6 +47,7 @@ def opened(
             **settings.limits(),
             "study": f"{run.path.resolve().name}-{uuid.uuid4().hex[:8]}",
             "reference_point": _reference(settings, report),
+            "image_size": report.image_size,
             "versions": _versions(),
         }
     write_atomic(run.run_json_path, json.dumps(head, indent=2) + "\n", kind=RunError)
