@@ -15,6 +15,7 @@ from rich.text import Text
 
 from dilnas.errors import InputError, RunError
 from dilnas.files import write_atomic
+from dilnas.report.footnotes import printable
 from dilnas.report.front_data import COST_COLUMNS, number
 from dilnas.report.page import chart_page, html_table, section, warnings_html
 from dilnas.report.run_data import RunData
@@ -144,7 +145,7 @@ class RunComparison:
         for title in TITLES:
             table.add_column(title, justify="left" if title == "run" else "right")
         for row in self.cells():
-            table.add_row(*map(Text, row))
+            table.add_row(*(Text(printable(text)) for text in row))
         return table
 
     def html(self) -> str:

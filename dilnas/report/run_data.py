@@ -13,6 +13,7 @@ from typing import Any
 
 from dilnas.arch import Architecture
 from dilnas.errors import ArchitectureError, RunError
+from dilnas.report.audit import read_audit
 from dilnas.report.front_data import FrontPicture, Point, number
 from dilnas.report.metrics import METRICS, Metric
 from dilnas.report.profiled import Profiled
@@ -69,15 +70,28 @@ class RunData:
 
     @property
     def so_far(self) -> str:
-        """That the search has not ended, and when its tables were written; "" where it has."""
+        """That the search has not ended, and when its tables were written; "" where it has.
+
+        It writes the audit at its end, of as many trials as were trained to the end by then.
+        """
         waiting = sum(row.get("state") == "running" for row in self.trials)
-        if not waiting:
+        audited = self._audited()
+        finished = sum(row.get("state") == "complete" for row in self.trials)
+        if not waiting and (audited is None or audited == finished):
             return ""
         at = datetime.fromtimestamp(self.run.trials_csv.stat().st_mtime).strftime("%Y-%m-%d %H:%M")
-        return (
-            f"The search has not ended: {waiting} {'trial is' if waiting == 1 else 'trials are'}"
-            f" in training or waiting. This is what there was on {at}."
-        )
+        are = "trial is" if waiting == 1 else "trials are"
+        more = f": {waiting} {are} in training or waiting" if waiting else ""
+        return f"The search has not ended{more}. This is what there was on {at}."
+
+    def _audited(self) -> int | None:
+        """Trials trained to the end that the audit knows of, 0 without one; None where that says
+        nothing: the run is of a version without audits.
+        """
+        if self.run.audit_json_path.is_file():
+            count = read_audit(self.run).get("complete")
+            return count if isinstance(count, int) else None
+        return 0 if any("choices" in row for row in self.trials) else None
 
     def points(self) -> list[tuple[str, Point]]:
         """(group, point) of everything: each trial in the group of its state, the front and the

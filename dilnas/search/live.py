@@ -38,7 +38,7 @@ class LiveViews:
         self._say = say
         self._written: set[str] = set()
         self._due = time.monotonic() + FRESH_SECONDS
-        self._failed = False
+        self._told: set[str] = set()
 
     def refresh(self) -> None:
         """Write if it is time to. Raises nothing of what writing raises."""
@@ -58,8 +58,7 @@ class LiveViews:
     def _try(self, write: Callable[[], object]) -> None:
         try:
             write()
-            self._failed = False
         except (DilnasError, OSError) as error:
-            if not self._failed:
+            if str(error) not in self._told:
                 self._say(f"the live views are not fresh, the search goes on: {error}")
-            self._failed = True
+            self._told.add(str(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -40,23 +41,26 @@ def chromium(folder: Path) -> Iterator[Any]:
     service = webdriver.ChromeService(executable_path=DRIVER)
     driver = webdriver.Chrome(options=options, service=service)
     try:
+        driver.get("about:blank")
+        requested(driver)  # those of the page that a new window shows
         yield driver
     finally:
         driver.quit()
 
 
 def requested(driver: Any) -> list[str]:
-    """Addresses that the browser asked for since the last call."""
-    import json
-
+    """Addresses that pages asked for since the last call, but for the browser's own."""
     messages = [json.loads(e["message"])["message"] for e in driver.get_log("performance")]
     sent = [m["params"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-    return [one["request"]["url"] for one in sent]
+    urls = [one["request"]["url"] for one in sent]
+    return [url for url in urls if not url.startswith(("chrome", "data:", "about:", "blob:"))]
 
 
 def complaints(driver: Any) -> list[str]:
     """What the console got since the last call: warnings and errors."""
-    return [e["message"] for e in driver.get_log("browser") if e["level"] in ("SEVERE", "WARNING")]
+    found = [e["message"] for e in driver.get_log("browser") if e["level"] in ("SEVERE", "WARNING")]
+    # The software renderer, about its own speed.
+    return [text for text in found if "GL Driver Message" not in text]
 
 
 def shot(driver: Any, name: str, folder: Path) -> Path:
