@@ -184,11 +184,16 @@ def read_table(path: Path) -> list[dict[str, Any]]:
     """Rows of a run's CSV file, numbers as numbers, empty cells as None. Raises RunError."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            return [{k: _cell(k, v) for k, v in row.items()} for row in csv.DictReader(file)]
+            return [
+                {k: _cell(k, v) for k, v in row.items() if k is not None}
+                for row in csv.DictReader(file)
+            ]
     except OSError as error:
         raise RunError(
             f"cannot be read: {error.strerror or error}; has the search finished?", where=str(path)
         ) from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise RunError("not a CSV file", where=str(path)) from error
 
 
 TEXT_COLUMNS = frozenset(

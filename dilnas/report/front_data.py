@@ -177,7 +177,7 @@ class FrontPicture:
         s, budgets = self.settings, self.settings.get("budgets")
         words = [f"{name} {s[name]}" for name in ("space", "data", "proxy", "seed") if name in s]
         if isinstance(budgets, Mapping):
-            words += [f"budget {value:g} {name}" for name, value in budgets.items()]
+            words += [f"budget {number(value) or 0:g} {name}" for name, value in budgets.items()]
         return ", ".join(words)
 
     @property

@@ -33,13 +33,14 @@ function reach(what) {
   const known = searched.map((p) => value(p, what)).filter((v) => v !== null);
   const most = Math.max(...known, data.budgets[what.name] || 0);
   const near = data.points.filter((p) => p.group === "reference").map((p) => value(p, what));
-  return Math.max(most, ...near.filter((v) => v !== null && v <= BEYOND * most));
+  return Math.max(most, ...near.filter((v) => v !== null && (v <= BEYOND * most || !most)));
 }
 
 // Points without a height on this axis (failed, rejected) stand on the lower edge.
 function floor(y) {
   const known = data.points.filter((p) => p.group !== "rejected").map((p) => value(p, y));
   const heights = known.filter((v) => v !== null);
+  if (!heights.length) return 0;
   const low = Math.min(...heights), span = Math.max(...heights) - low;
   return low - 0.06 * (span || 1);
 }
@@ -121,7 +122,7 @@ function lines(x, y) {
     if (point.group !== "front" && point.group !== "reference") continue;
     if (named || (point.group === "reference" && value(point, y) !== null)) {
       annotations.push({
-        x: value(point, x), y: value(point, y), text: safe(point.short), showarrow: false, yshift: -17,
+        x: value(point, x), y: value(point, y), text: safe(point.short), showarrow: false, xanchor: "left", xshift: 9,
         font: { color: color("reference") },
       });
     }

@@ -77,7 +77,7 @@ class RunData:
         waiting = sum(row.get("state") == "running" for row in self.trials)
         audited = self._audited()
         finished = sum(row.get("state") == "complete" for row in self.trials)
-        if not waiting and (audited is None or audited == finished):
+        if not self.trials or (not waiting and audited in (None, finished)):
             return ""
         at = datetime.fromtimestamp(self.run.trials_csv.stat().st_mtime).strftime("%Y-%m-%d %H:%M")
         are = "trial is" if waiting == 1 else "trials are"

@@ -130,6 +130,16 @@ def test_a_run_without_a_finished_trial_is_one_line_and_no_file(tmp_path: Path) 
     assert not run.report_html.exists() and not (tmp_path / "out.html").exists()
 
 
+@pytest.mark.parametrize("damage", [b"\xff\xfe\x00", b"trial,gflops\n1,2,3,4\n\x00"])
+def test_a_damaged_table_is_one_line(tmp_path: Path, damage: bytes) -> None:
+    """Bytes that are no text; rows that are too long and hold no front."""
+    run = copied(tmp_path / "run", budgets={"gflops": "many"})
+    run.front_csv.write_bytes(damage)
+    with pytest.raises(RunError, match=r"front\.csv"):
+        write_report(run)
+    assert not run.report_html.exists()
+
+
 def test_measured_profiles_beside_a_run_become_axes(tmp_path: Path) -> None:
     """Latency, memory and energy of its networks, by the architecture; a damaged one is told."""
     run = copied(tmp_path / "run")
