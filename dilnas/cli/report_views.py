@@ -99,11 +99,24 @@ def runs_report(
 
 
 def _print_run(console: Console, data: RunData) -> None:
+    from dilnas.cli.search_accounts import growth
     from dilnas.cli.search_screen import fitting
-    from dilnas.report import front_table
+    from dilnas.report import audit_notes, audit_table, front_table
+    from dilnas.report.audit import read_audit
+    from dilnas.report.front_data import number
+    from dilnas.report.run_page import spend_table
 
     console.print(front_table(fitting(data.front, console.width)))
     console.print(_line(data.picture.summary()))
+    if grown := [row for row in data.history if number(row.get("hypervolume")) is not None]:
+        console.print(_line(growth(grown)))
+    if data.spend:
+        console.print(spend_table(data.spend))
+    if data.run.audit_json_path.is_file():
+        audit = read_audit(data.run)
+        console.print(audit_table(audit))
+        for note in audit_notes(audit):
+            console.print(_line(note, "dim"))
     for warning in (data.so_far, data.profiled.problem):
         if warning:
             console.print(_line(warning, "yellow"))

@@ -10,6 +10,10 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
 from dilnas.errors import RunError
 from dilnas.files import write_atomic
 from dilnas.report.audit import AUDIT_TITLES, audit_cells, audit_notes, read_audit
@@ -20,13 +24,15 @@ from dilnas.report.page import chart_page, html_table, section, warnings_html
 from dilnas.report.run_data import RunData
 from dilnas.runs import RunDirectory
 
-__all__ = ["report_html", "spend_cells", "write_report"]
+__all__ = ["report_html", "spend_cells", "spend_table", "write_report"]
 
 MOST_TRIALS = 1000
 """Rows of the table of all trials; more make a page slow, and are in trials.csv."""
 
 COSTS = {"gflops": "GFLOPs", "mparams": "params M", "memory_mb": "MB", "predicted_ms": "pred. ms"}
 """Columns of trials.csv and their titles."""
+
+SPEND_TITLES = ("spent on", "candidates", "trainings", "worker hours", "GPU hours", "images")
 
 SPENT_ON = {
     "complete": "trained to the end", "pruned": "stopped early", "running": "not ended yet",
@@ -186,10 +192,19 @@ def spend_cells(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     ]
 
 
+def spend_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """The same for a terminal."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for title in SPEND_TITLES:
+        table.add_column(title, justify="left" if title == "spent on" else "right")
+    for cells in spend_cells(rows):
+        table.add_row(*map(Text, cells))
+    return table
+
+
 def _spend(rows: Sequence[Mapping[str, Any]]) -> str:
-    titles = ("on", "candidates", "trainings", "worker hours", "GPU hours", "images")
-    table = html_table(titles, spend_cells(rows), [title != "on" for title in titles])
-    return f'<div class="wide">{table}</div>'
+    numeric = [title != "spent on" for title in SPEND_TITLES]
+    return f'<div class="wide">{html_table(SPEND_TITLES, spend_cells(rows), numeric)}</div>'
 
 
 def _audit(run: RunDirectory) -> str:

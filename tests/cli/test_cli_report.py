@@ -123,6 +123,14 @@ def test_a_run_gets_a_page_and_its_front_as_a_table(searched: Path, tmp_path: Pa
     assert f"written: {searched / 'report.html'}" in done.stderr
     assert "82.65   82.97 ±0.53    83.10    3.177" in done.stdout and "tiny" in done.stdout
     assert f"dilnas export {searched} --pick knee" in done.stdout.replace("\n", "")
+    for text in (
+        "hypervolume ▃",
+        "0.6589 after 24",
+        "trained again at the end",
+        "0.122",
+        "NSC (free)",
+    ):
+        assert text in done.stdout, text
     first = (searched / "report.html").stat().st_mtime_ns
     run(searched / "run.json")
     assert (searched / "report.html").stat().st_mtime_ns > first
