@@ -251,7 +251,8 @@ function fields(stage) {
 function curves() {
   const traces = GROUPS.map(([group, name, symbol]) => {
     const x = [], y = [], text = [];
-    for (const point of data.points.filter((p) => p.group === group && p.rungs.length)) {
+    const points = data.points.filter((p) => p.group === group && p.rungs.length);
+    for (const point of points) {
       for (const [images, accuracy] of point.rungs) {
         x.push(images); y.push(accuracy === null ? null : 100 * accuracy); text.push(safe(point.name));
       }
@@ -260,7 +261,8 @@ function curves() {
     const ink = color(group);
     return {
       type: "scatter", mode: "lines+markers", name, x, y, text, line: { color: ink, width: group === "front" ? 2.5 : 1 },
-      marker: { color: ink, symbol, size: group === "front" ? 7 : 4 }, opacity: group === "front" ? 1 : 0.6,
+      marker: { color: ink, symbol, size: group === "front" ? 7 : 4 },
+      opacity: group === "front" ? 1 : Math.min(0.6, Math.max(0.1, 20 / points.length)),
       hovertemplate: "%{text}<br>%{x:,} images: %{y:.2f} %<extra></extra>",
     };
   }).filter((trace) => trace.x.length);
