@@ -8,7 +8,8 @@
     runs/NAME/front.csv, trials.csv        the result, for people and pandas
     runs/NAME/audit.json                   how well the cheap scores rank candidates
     runs/NAME/spend.csv, history.csv       what it took; how the front grew
-    runs/NAME/report.html                  the picture
+    runs/NAME/report.html                  the report
+    runs/NAME/tensorboard/trial-N/…        its curve, as TensorBoard reads it
 
 The search room writes it; every other room reads it through ``RunDirectory`` and ``resolve``.
 """
@@ -27,7 +28,7 @@ from dilnas.errors import ArchitectureError, RunError
 from dilnas.files import read_text
 from dilnas.variants import VARIANTS
 
-__all__ = ["RunDirectory", "load_architecture", "resolve"]
+__all__ = ["RunDirectory", "load_architecture", "read_table", "resolve"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +82,13 @@ class RunDirectory:
 
     @property
     def report_html(self) -> Path:
-        """Plot of the front."""
+        """The report."""
         return self.path / "report.html"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Folder that TensorBoard opens."""
+        return self.path / "tensorboard"
 
     @property
     def front_svg(self) -> Path:
@@ -128,11 +134,11 @@ class RunDirectory:
 
     def front_rows(self) -> list[dict[str, Any]]:
         """Rows of front.csv, numbers as numbers, empty cells as None."""
-        return _read_csv(self.front_csv)
+        return read_table(self.front_csv)
 
     def trial_rows(self) -> list[dict[str, Any]]:
         """Rows of trials.csv, numbers as numbers, empty cells as None."""
-        return _read_csv(self.trials_csv)
+        return read_table(self.trials_csv)
 
     def _numbers_shown(self) -> str:
         numbers = self.trial_numbers()
@@ -174,20 +180,26 @@ def resolve(spec: str) -> tuple[str, Architecture]:
     )  # fmt: skip
 
 
-def _read_csv(path: Path) -> list[dict[str, Any]]:
+def read_table(path: Path) -> list[dict[str, Any]]:
+    """Rows of a run's CSV file, numbers as numbers, empty cells as None. Raises RunError."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            return [{k: _cell(k, v) for k, v in row.items()} for row in csv.DictReader(file)]
+            return [
+                {k: _cell(k, v) for k, v in row.items() if k is not None}
+                for row in csv.DictReader(file)
+            ]
     except OSError as error:
         raise RunError(
             f"cannot be read: {error.strerror or error}; has the search finished?", where=str(path)
         ) from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise RunError("not a CSV file", where=str(path)) from error
 
 
 TEXT_COLUMNS = frozenset(
     ("state", "reason", "layout", "dims", "depths", "dilations", "windows", "key", "origin",
      "reference", "architecture_file", "rung_scores", "final_scores",
-     "final_failed", "membership", "selected_by")
+     "final_failed", "membership", "selected_by", "choices", "rung_images")
 )  # fmt: skip
 """Columns that stay text, also where it looks like a number (a key such as 12e4567890123456)."""
 

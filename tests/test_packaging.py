@@ -81,6 +81,8 @@ def test_the_wheel_has_spaces_types_data_and_licence(wheel):
         assert any(name.endswith(f"/{space}.yaml") for name in names), space
     assert "dilnas/py.typed" in names
     assert "dilnas/records/schema/profile.schema.json" in names
+    for asset in ("page.css", "page.js", "run.js", "comparison.js"):
+        assert f"dilnas/report/{asset}" in names
     assert any(name.endswith("/licenses/LICENSE") for name in names)
     data = [Path(name) for name in names if name.startswith("dilnas/data/")]
     folders = {path.parent for path in data if path.suffix == ".gz"}

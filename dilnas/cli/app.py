@@ -28,6 +28,7 @@ Examples:
   dilnas search --budget-gflops 4        the Pareto front under a budget
   dilnas export runs/NAME --pick knee    one of them, ready for full training
   dilnas space show dilateformer         what a search may vary
+  dilnas report runs/NAME                a search as a page to look at and pick from
   dilnas report profiles/                measured profiles side by side
   dilnas bench search                    what the search is worth, where the truth is known
 """

@@ -19,13 +19,19 @@ if TYPE_CHECKING:
         write_profiles,
     )
     from dilnas.report.frames import cost_frame, profiles_frame
-    from dilnas.report.front import front_table, write_front_html
+    from dilnas.report.front import front_table
     from dilnas.report.front_svg import write_front_svg
     from dilnas.report.roofline import write_roofline
+    from dilnas.report.run_compare import RunComparison
+    from dilnas.report.run_data import RunData
+    from dilnas.report.run_page import write_report
     from dilnas.report.sweep import sweep_view
     from dilnas.report.tables import operator_table, profile_view, stage_table
+    from dilnas.report.tensorboard import write_tensorboard
 
 __all__ = [
+    "RunComparison",
+    "RunData",
     "audit_notes",
     "audit_table",
     "breakdown_view",
@@ -42,13 +48,16 @@ __all__ = [
     "profiles_json",
     "stage_table",
     "sweep_view",
-    "write_front_html",
     "write_front_svg",
     "write_profiles",
+    "write_report",
     "write_roofline",
+    "write_tensorboard",
 ]
 
 _HOMES = {
+    "RunComparison": "run_compare",
+    "RunData": "run_data",
     "audit_notes": "audit",
     "audit_table": "audit",
     "breakdown_view": "breakdown",
@@ -65,10 +74,11 @@ _HOMES = {
     "profiles_json": "document",
     "stage_table": "tables",
     "sweep_view": "sweep",
-    "write_front_html": "front",
     "write_front_svg": "front_svg",
     "write_profiles": "document",
+    "write_report": "run_page",
     "write_roofline": "roofline",
+    "write_tensorboard": "tensorboard",
 }
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -168,7 +168,7 @@ class FrontPicture:
             (len(self.others), "more trained to the end"),
             (len(self.stopped), "stopped early"),
             (len(self.failed), "failed"),
-            (self.rejected, "rejected before training, not drawn"),
+            (self.rejected, "rejected before training"),
         ):
             words += [f"{count} {what}"] if count else []
         return ", ".join(words) + "."
@@ -178,7 +178,7 @@ class FrontPicture:
         s, budgets = self.settings, self.settings.get("budgets")
         words = [f"{name} {s[name]}" for name in ("space", "data", "proxy", "seed") if name in s]
         if isinstance(budgets, Mapping):
-            words += [f"budget {value:g} {name}" for name, value in budgets.items()]
+            words += [f"budget {number(value) or 0:g} {name}" for name, value in budgets.items()]
         if "image_size" in s:
             words.append(f"costs at {size_text(sides_of(s['image_size']))} px")
         return ", ".join(words)

@@ -6,6 +6,7 @@ measured (``dilnas.bench.tables``), which has codes and costs but no architectur
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -136,6 +137,14 @@ class SpaceDomain:
         """Of any architecture, in the space or not."""
         latency = None if self._predictor is None else self._predictor.seconds_of
         return figures(architecture, self._size, latency)
+
+    def choices(self, code: Sequence[int]) -> dict[str, int | float | str]:
+        """What a code sets, by axis: numbers as numbers, anything else as the text of tables."""
+        return {
+            axis.name: axis.labels[i] if isinstance(axis.values[i], bool | str | tuple)
+            else axis.values[i]
+            for axis, i in zip(self._space.axes, code, strict=True)
+        }  # fmt: skip
 
     def variants(self) -> list[tuple[int, ...]]:
         """The paper's variants that lie in the space."""

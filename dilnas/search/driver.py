@@ -28,12 +28,13 @@ from dilnas.search.evaluator import Description
 from dilnas.search.events import Event, Note, Progress, SearchResult
 from dilnas.search.executor import run_units
 from dilnas.search.head import opened
-from dilnas.search.history import history
+from dilnas.search.history import HistoryRow, history
 from dilnas.search.interrupt import interruptible
 from dilnas.search.latency import FrontLatency
 from dilnas.search.lease import Lease, held
 from dilnas.search.ledger import Ledger
 from dilnas.search.limits import Limits, finished
+from dilnas.search.live import LiveViews
 from dilnas.search.lock import check_writable, run_lock
 from dilnas.search.loop import Loop
 from dilnas.search.proposer import Proposal, Proposer
@@ -41,7 +42,7 @@ from dilnas.search.reporter import Reporter
 from dilnas.search.retraining import Retraining, reported
 from dilnas.search.scheduler import rule_for
 from dilnas.search.settings import Settings, Workplace, default_directory
-from dilnas.search.spend import final_work, spend_table
+from dilnas.search.spend import Spent, final_work, spend_table
 from dilnas.search.storage import check_storage
 from dilnas.search.timeouts import TimeOut
 from dilnas.search.unit import Evaluator, Finished, Outcome, Unit
@@ -156,8 +157,10 @@ class _Search:
         self._reporter = Reporter(
             run, ledger, cost_name=settings.cost_name, rungs=described.rungs,
             price=domain.figures, architecture=self._loop.architecture,
+            choices=lambda candidate: domain.choices(candidate.code),
             held_out=lambda: self._retraining.held_out,
         )  # fmt: skip
+        self._live = LiveViews(run, self._tables, lambda text: self._say(Note(text)))
         self._searched = finished(ledger, settings, limits)
 
     def _keep(self, number: int, proposal: Proposal) -> None:
@@ -225,6 +228,7 @@ class _Search:
     def _on_outcome(self, outcome: Outcome) -> None:
         part = self._retraining if outcome.unit.final else self._loop
         part.on_outcome(outcome)
+        self._live.refresh()
 
     def _say(self, event: Event) -> None:
         """Tell ``event``; where the search stands, with the re-training in it."""
@@ -253,14 +257,11 @@ class _Search:
 
     def _result(self) -> SearchResult:
         """Write the CSV files and the pictures from the ledger, and return what they hold."""
-        report, ledger = self._reporter, self._ledger
+        report = self._reporter
         front, trials, audit = report.front(), report.trials(), report.audit()
-        now = self._clock()
-        again = final_work(ledger.notes(), ledger.sessions, now)
-        spend = spend_table(ledger.candidates, ledger.sessions, now, again)
-        grown = history(ledger.candidates, self._settings.cost_name, self._reference)
-        write_accounts(self._run, spend, grown)
+        now, spend, grown = self._account()
         report.write(front, trials, audit)
+        self._live.curves()
         self._say(self._loop.progress())
         return SearchResult(
             path=str(self._run.path), front=front, trials=trials, audit=audit,
@@ -268,6 +269,20 @@ class _Search:
             trained=self._loop.units_done + self._retraining.units_done, seconds=now,
             spend=[asdict(row) for row in spend], history=[asdict(row) for row in grown],
         )  # fmt: skip
+
+    def _tables(self) -> None:
+        """Write the CSV files as far as the search is."""
+        self._account()
+        self._reporter.write_tables(self._reporter.front(), self._reporter.trials())
+
+    def _account(self) -> tuple[float, list[Spent], list[HistoryRow]]:
+        """Write spend.csv and history.csv; seconds of the search, and their rows."""
+        ledger, now = self._ledger, self._clock()
+        again = final_work(ledger.notes(), ledger.sessions, now)
+        spend = spend_table(ledger.candidates, ledger.sessions, now, again)
+        grown = history(ledger.candidates, self._settings.cost_name, self._reference)
+        write_accounts(self._run, spend, grown)
+        return now, spend, grown
 
 
 def _tidy(run: RunDirectory) -> None:
@@ -284,7 +299,10 @@ def _ledger(
 ) -> Iterator[Ledger]:
     url = settings.storage or f"sqlite:///{run.ledger_path.resolve()}"
     axes = [(axis.name, len(axis)) for axis in space.axes]
-    ledger = Ledger(url, head["study"], axes, settings.cost_name, say=lambda text: tell(Note(text)))
+    ledger = Ledger(
+        url, head["study"], axes, settings.cost_name, say=lambda text: tell(Note(text)),
+        choices=SpaceDomain(space).choices,
+    )  # fmt: skip
     try:
         yield ledger
     finally:

@@ -5,10 +5,13 @@ later fact is one more: killing the driver between two leaves a ledger that says
 
 | candidate | Optuna state | user attributes |
 |---|---|---|
-| in training or paused | RUNNING | key, layout, origin, figures, target, attempts, scores, lost |
+| in training or paused | RUNNING | key, layout, origin, figures, choices, target, attempts, … |
 | at full fidelity | COMPLETE, with all objectives | the same |
 | stopped at a rung | PRUNED, without objectives | the same, reason |
 | failed or rejected | FAIL | the same, reason, rejected, failed_at |
+
+``choices`` is for people who open the study with other tools: parameters are places on an axis,
+these are the values there.
 
 The study's own attributes keep the sessions, the time, and what ``note`` is given.
 
@@ -64,6 +67,7 @@ class Ledger:
         axes: (name, number of values) of the space's axes, in order.
         cost_name: the cost that is minimised beside the accuracy, which is maximised.
         say: told when the database is away and when it is back.
+        choices: the value of each axis of a code; kept with a trial, never read again.
 
     Every method may raise RunError: the database stayed away, or cannot be written.
     """
@@ -75,12 +79,15 @@ class Ledger:
         axes: Sequence[tuple[str, int]],
         cost_name: str,
         say: Callable[[str], None] = lambda text: None,
+        *,
+        choices: Callable[[Sequence[int]], dict[str, Any]] | None = None,
     ) -> None:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._axes = tuple(axes)
         self._cost_name = cost_name
+        self._choices = choices
         self._distributions = distributions(axes)
         url = storage if isinstance(storage, str) else type(storage).__name__
         self._where = shown_url(url)
@@ -221,6 +228,8 @@ class Ledger:
         if rejected:
             attrs |= {"rejected": True, "reason": rejected}
         values = [int(value) for value in code]
+        if self._choices is not None:
+            attrs["choices"] = self._choices(values)
         template = create_trial(
             state=TrialState.FAIL if rejected else TrialState.RUNNING,
             params=dict(zip(self._distributions, values, strict=True)),

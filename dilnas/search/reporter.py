@@ -35,6 +35,7 @@ class Reporter:
         rungs: number of rungs.
         price: cost of an architecture that was no candidate.
         architecture: of a candidate.
+        choices: the value of each axis of the space, of a candidate.
         held_out: the re-trainings so far.
     """
 
@@ -47,6 +48,7 @@ class Reporter:
         rungs: int,
         price: Callable[[Architecture], Figures],
         architecture: Callable[[Candidate], Architecture],
+        choices: Callable[[Candidate], dict[str, Any]],
         held_out: Callable[[], HeldOut],
     ) -> None:
         self._run = run
@@ -55,6 +57,7 @@ class Reporter:
         self._rungs = rungs
         self._price = price
         self._architecture = architecture
+        self._choices = choices
         self._held_out = held_out
 
     def test(self, evaluator: Evaluator, poll: Callable[[], None]) -> None:
@@ -103,7 +106,10 @@ class Reporter:
 
     def trials(self) -> list[dict[str, Any]]:
         """Rows of trials.csv."""
-        return trial_rows(self._ledger.candidates, self._cost_name, self._held_out())
+        return trial_rows(
+            self._ledger.candidates, self._cost_name, self._held_out(),
+            architecture=self._architecture, choices=self._choices,
+        )  # fmt: skip
 
     def audit(self) -> dict[str, Any]:
         """What audit.json holds."""
@@ -116,6 +122,10 @@ class Reporter:
         lines = audit(candidates, self._cost_name, free, self._held_out(), rungs=self._rungs)
         return audit_document(lines, candidates)
 
+    def write_tables(self, front: list[dict[str, Any]], trials: list[dict[str, Any]]) -> None:
+        """Write front.csv and trials.csv. Raises RunError if the directory cannot be written."""
+        write_csv(self._run, front, trials)
+
     def write(
         self, front: list[dict[str, Any]], trials: list[dict[str, Any]], audit: dict[str, Any]
     ) -> None:
@@ -123,11 +133,11 @@ class Reporter:
 
         Raises RunError if the directory cannot be written.
         """
-        write_csv(self._run, front, trials)
+        self.write_tables(front, trials)
         text = json.dumps(audit, indent=1, allow_nan=False) + "\n"
         write_atomic(self._run.audit_json_path, text, kind=RunError)
         if any(row.get("trial", "") != "" for row in front):
-            from dilnas.report import write_front_html, write_front_svg
+            from dilnas.report import write_front_svg, write_report
 
-            write_front_html(self._run)
+            write_report(self._run)
             write_front_svg(self._run)

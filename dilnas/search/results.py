@@ -31,7 +31,7 @@ FRONT_COLUMNS = (
 TRIAL_COLUMNS = (
     "trial", "state", "reason", "rung", "val_accuracy", "gflops", "mparams", "memory_mb", "layout",
     "key", "origin", "seconds", "images", "rung_scores", "final_scores",
-    "on_front", "predicted_ms",
+    "on_front", "predicted_ms", "dims", "depths", "dilations", "windows", "choices", "rung_images",
 )  # fmt: skip
 
 Row = dict[str, Any]
@@ -149,26 +149,46 @@ def _blank(value: float | None) -> float | str:
 
 
 def _described(architecture: Architecture, cost: Figures) -> Row:
-    stages = architecture.stages
-    dilated = [stage for stage in stages if stage.msda_depth]
     return {
         "gflops": round(cost.gflops, 9),
         "mparams": round(cost.mparams, 6),
         "memory_mb": round(cost.mb, 6),
         "predicted_ms": _milliseconds(cost),
         "layout": architecture.layout,
-        "dims": " ".join(str(stage.dim) for stage in stages),
-        "depths": " ".join(str(stage.depth) for stage in stages),
-        "dilations": " ".join(",".join(map(str, stage.dilations)) for stage in dilated),
-        "windows": " ".join(str(stage.window_size) for stage in dilated),
+        **_stages(architecture),
         "key": architecture.key,
     }
 
 
+def _stages(architecture: Architecture) -> Row:
+    """Texts, one part a stage; of dilations and windows one a stage with dilated blocks."""
+    stages = architecture.stages
+    dilated = [stage for stage in stages if stage.msda_depth]
+    return {
+        "dims": " ".join(str(stage.dim) for stage in stages),
+        "depths": " ".join(str(stage.depth) for stage in stages),
+        "dilations": " ".join(",".join(map(str, stage.dilations)) for stage in dilated),
+        "windows": " ".join(str(stage.window_size) for stage in dilated),
+    }
+
+
 def trial_rows(
-    candidates: list[Candidate], cost_name: str, held_out: HeldOut | None = None
+    candidates: list[Candidate],
+    cost_name: str,
+    held_out: HeldOut | None = None,
+    *,
+    architecture: Callable[[Candidate], Architecture] | None = None,
+    choices: Callable[[Candidate], Mapping[str, Any]] | None = None,
 ) -> list[Row]:
-    """Every candidate, rejected ones too, by number."""
+    """Every candidate, rejected ones too, by number.
+
+    Args:
+        candidates: of the ledger.
+        cost_name: the cost that is an objective.
+        held_out: the re-trainings.
+        architecture: of a candidate; None leaves its stages blank.
+        choices: the value of each axis of the space by its name; None leaves them blank.
+    """
     held_out = held_out or HeldOut()
     on_front = {c.number for c in reported_front(candidates, cost_name, held_out)}
     return [
@@ -190,6 +210,9 @@ def trial_rows(
             "final_scores": _final_scores(c, held_out),
             "on_front": int(c.number in on_front),
             "predicted_ms": _milliseconds(c.figures),
+            **({} if architecture is None else _stages(architecture(c))),
+            "choices": "" if choices is None else json.dumps(choices(c)),
+            "rung_images": json.dumps([s.images for s in c.scores]),
         }
         for c in candidates
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -24,6 +25,7 @@ app = typer.Typer()
 app.command()(report)
 
 OLD = Path(__file__).parents[1] / "records" / "old"
+EXAMPLE = Path(__file__).parents[2] / "docs" / "example"
 
 
 @pytest.fixture
@@ -104,12 +106,112 @@ def test_profiles_are_chosen_by_device_and_name(folder: Path) -> None:
     assert "AMD EPYC | NVIDIA H200 | no device" in str(error)
 
 
-def test_a_searchs_run_is_not_a_folder_of_profiles(tmp_path: Path) -> None:
-    """Whoever reports on a run is told where its report is."""
+@pytest.fixture
+def searched(tmp_path: Path) -> Path:
+    """The committed example run, elsewhere."""
+    return copied(tmp_path / "searched")
+
+
+def copied(folder: Path) -> Path:
+    shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("report.html"))
+    return folder
+
+
+def test_a_run_gets_a_page_and_its_front_as_a_table(searched: Path, tmp_path: Path) -> None:
+    """Where the page is, on stderr; made anew each time; its run.json stands for the run."""
+    done = run(searched)
+    assert f"written: {searched / 'report.html'}" in done.stderr
+    assert "82.65   82.97 ±0.53    83.10    3.177" in done.stdout and "tiny" in done.stdout
+    assert f"dilnas export {searched} --pick knee" in done.stdout.replace("\n", "")
+    for text in (
+        "hypervolume ▃",
+        "0.6589 after 24",
+        "trained again at the end",
+        "0.122",
+        "NSC (free)",
+    ):
+        assert text in done.stdout, text
+    first = (searched / "report.html").stat().st_mtime_ns
+    run(searched / "run.json")
+    assert (searched / "report.html").stat().st_mtime_ns > first
+    out = tmp_path / "new" / "page.html"
+    assert f"written: {out}" in run(searched, "--out", out).stderr
+    assert out.read_bytes() == (searched / "report.html").read_bytes()
+
+
+def test_table_csv_parquet_and_json_carry_the_same_numbers(searched: Path, tmp_path: Path) -> None:
+    """A row a trial and a paper's variant, whole numbers whole; the front's are front.csv's."""
+    written = tmp_path / "rows.csv", tmp_path / "rows.parquet"
+    done = run(searched, "--csv", written[0], "--parquet", written[1], "--json")
+    assert "82.97 ±0.53" in done.stderr
+    (document,) = json.loads(done.stdout)["runs"]
+    frames = [
+        pd.read_csv(written[0], dtype={"trial": "Int64"}), pd.read_parquet(written[1]),
+        pd.DataFrame(document["rows"]).astype({"trial": "Int64"}),
+    ]  # fmt: skip
+    front = pd.read_csv(searched / "front.csv")
+    for frame in frames:
+        assert list(frame["group"].value_counts().sort_index()) == [17, 7, 2, 2]
+        assert frame["trial"].isna().sum() == 2
+        for name in ("val_accuracy", "final_accuracy", "final_std", "gflops", "mparams"):
+            assert list(frame[name][:7]) == pytest.approx(list(front[name][:7]))
+    assert document["so_far"] is False and len(document["history"]) == 24
+
+
+def test_tensorboard_gets_its_folder(searched: Path) -> None:
+    """A run a trial."""
+    done = run(searched, "--tensorboard")
+    assert str(searched / "tensorboard") in done.stderr
+    assert (searched / "tensorboard" / "trial-24").is_dir()
+
+
+def test_several_runs_are_compared(
+    searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table with one hypervolume, what differs; a page here, or where --out says."""
+    other = copied(tmp_path / "other")
+    settings = json.loads((other / "run.json").read_text())
+    (other / "run.json").write_text(json.dumps({**settings, "proxy": "standard", "seed": 5}))
+    monkeypatch.chdir(tmp_path)
+    done = run(searched, other)
+    assert "written: comparison.html" in done.stderr
+    assert (tmp_path / "comparison.html").is_file()
+    for text in ("searched", "0.6589", "accuracies do not compare", "seed: 0 | 5"):
+        assert text in done.stdout
+    rows = pd.DataFrame(json.loads(run(searched, other, "--json").stdout)["runs"])
+    assert len(rows) == 2
+    run(searched, other, "--csv", tmp_path / "both.csv")
+    assert set(pd.read_csv(tmp_path / "both.csv")["run"]) == {"searched", "other"}
+
+
+def test_runs_and_profiles_are_not_mixed_nor_their_options(
+    searched: Path, folder: Path, tmp_path: Path
+) -> None:
+    """One line that says what does not belong; nothing is written."""
+    assert "cannot be reported together" in str(error_of(searched, folder))
+    assert "is for profiles" in str(error_of(searched, "--device", "h200"))
+    assert "is for a run" in str(error_of(folder, "--out", tmp_path / "x.html"))
+    assert "is for a run" in str(error_of(folder, "--tensorboard"))
+    assert "must be an HTML file" in str(error_of(searched, "--out", tmp_path / "x.pdf"))
+    assert "with itself" in str(error_of(searched, searched))
+    assert not (searched / "report.html").exists()
+
+
+def test_a_run_without_a_finished_trial_is_one_line(tmp_path: Path) -> None:
+    """Nothing is written."""
     (tmp_path / "run.json").write_text("{}")
     for path in (tmp_path, tmp_path / "run.json"):
-        error = error_of(path)
-        assert "report.html" in error.rule and str(path) in str(error)
+        assert "nothing to report yet" in str(error_of(path))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_names_that_a_terminal_would_obey_are_shown(tmp_path: Path) -> None:
+    """Markup in a run's name and escape sequences in its settings are text."""
+    one, other = copied(tmp_path / "[red]a"), copied(tmp_path / "b")
+    settings = json.loads((other / "run.json").read_text())
+    (other / "run.json").write_text(json.dumps({**settings, "data": "x\x1b[31my"}))
+    done = run(one, other, "--out", tmp_path / "out.html")
+    assert "[red]a" in done.stdout and "\x1b" not in done.stdout
 
 
 @pytest.mark.parametrize(

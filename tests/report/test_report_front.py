@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from dilnas.errors import RunError
-from dilnas.report import front_table, write_front_html, write_front_svg
+from dilnas.report import front_table, write_front_svg, write_report
 from dilnas.report.front_data import FrontPicture
-from dilnas.report.front_figure import front_figure
 from dilnas.report.front_svg import front_svg, ticks
+from dilnas.report.run_data import RunData
 from dilnas.runs import RunDirectory
 
 FRONT = [
@@ -57,6 +57,14 @@ def write(path: Path, names: list[str], rows: list[dict[str, Any]]) -> None:
         writer = csv.DictWriter(file, names, restval="")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def without_plotly(page: str) -> str:
+    """The page but for the library in it."""
+    from plotly.offline import get_plotlyjs
+
+    assert page.count(get_plotlyjs()) == 1
+    return page.replace(get_plotlyjs(), "")
 
 
 @pytest.fixture
@@ -123,7 +131,7 @@ def test_every_trial_is_in_the_group_of_its_state(every_state: RunDirectory) -> 
     assert all(p.accuracy is None for p in picture.failed)
     assert picture.summary() == (
         "1 on the front, 1 more trained to the end, 2 stopped early, 2 failed,"
-        " 1 rejected before training, not drawn."
+        " 1 rejected before training."
     )
 
 
@@ -137,7 +145,6 @@ def test_a_variant_far_over_the_budget_does_not_squeeze_the_picture(
     assert [p.label for p in picture.beyond] == ["base"]
     assert picture.highest_cost() == 48
     assert "base 90 →" in front_svg(picture)
-    assert "not drawn: base at 90" in write_front_html(every_state).read_text(encoding="utf-8")
 
 
 def test_a_points_hover_text_tells_all_that_both_tables_know(every_state: RunDirectory) -> None:
@@ -149,12 +156,15 @@ def test_a_points_hover_text_tells_all_that_both_tables_know(every_state: RunDir
     assert f"reason: {EVIL}" in picture.failed[0].hover
 
 
-def test_the_figure_shows_each_group_by_a_mark_of_its_own(every_state: RunDirectory) -> None:
-    """Shapes differ, not only colours; texts from files are escaped for plotly."""
-    traces = [t for t in front_figure(FrontPicture.of(every_state)).data if t.mode == "markers"]
-    assert [t.name for t in traces] == ["stopped early", "trained to the end", "failed", "front"]
-    assert len({t.marker.symbol for t in traces}) == 4
-    assert not any("<script" in text for t in traces for text in t.hovertext)
+def test_the_report_has_every_trial_in_the_group_of_its_state(every_state: RunDirectory) -> None:
+    """Rejected ones too; the paper's variants apart; a failed one has no score."""
+    points = RunData.of(every_state).document()["points"]
+    assert [(p["group"], p["trial"]) for p in points] == [
+        ("front", 0), ("reference", None), ("reference", None), ("complete", 1), ("pruned", 2),
+        ("running", 3), ("failed", 4), ("failed", 6), ("rejected", 5),
+    ]  # fmt: skip
+    assert all("val_accuracy" not in p["values"] for p in points if p["group"] == "failed")
+    assert points[6]["reason"] == EVIL
 
 
 def test_the_svg_is_well_formed_and_inert(run: RunDirectory) -> None:
@@ -173,11 +183,14 @@ def test_the_svg_is_well_formed_and_inert(run: RunDirectory) -> None:
 
 def test_the_html_needs_no_network_and_runs_nothing_from_the_files(run: RunDirectory) -> None:
     """plotly lies inside; text from files is escaped; nothing is left beside the file."""
-    page = write_front_html(run).read_text(encoding="utf-8")
-    ours = re.sub(r"<script type=\"text/javascript\">/\*\*.*?</script>", "", page, flags=re.DOTALL)
-    assert "alert('x')" not in ours
+    page = write_report(run).read_text(encoding="utf-8")
+    ours = without_plotly(page)
+    assert "<script>alert" not in ours
     assert "&lt;script&gt;" in ours
-    assert not re.search(r"<(script|link|img)[^>]+(src|href)=", ours)
+    assert re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=[^>]*>", ours) == [
+        '<link rel="icon" href="data:,">'
+    ]
+    assert "default-src 'none'" in ours
     assert "prefers-color-scheme: dark" in ours
     names = {entry.name for entry in run.path.iterdir()}
     assert names == {"run.json", "front.csv", "trials.csv", "report.html"}
@@ -248,24 +261,24 @@ def test_the_pictures_show_re_trainings_beside_the_searchs_own_scores(
         float(v) for bar in bars for v in re.findall(r"[MV][\d.]* ?([\d.]+)", bar.attrib["d"])
     ]
     assert all(0 <= height <= 440 for height in heights)
-    names = [t.name for t in front_figure(picture).data if t.name]
-    assert "re-trained, mean and sd" in names
+    points = RunData.of(retrained).document()["points"]
+    assert points[0]["spreads"]["final_accuracy"] == (0.01, 0.01)
 
 
 def test_the_page_holds_the_audit_and_obeys_none_of_it(retrained: RunDirectory) -> None:
     """Tau with its interval, the verdict; a damaged file is one error."""
-    page = write_front_html(retrained).read_text(encoding="utf-8")
+    page = write_report(retrained).read_text(encoding="utf-8")
     assert "0.50 [0.25, 0.75]" in page and "too few to say" in page and "12 of 24" in page
-    assert "alert('x')" not in page.replace(page[page.find("/**") : page.rfind("*/")], "")
+    assert "<script>alert" not in without_plotly(page)
     retrained.audit_json_path.write_text("[1]")
     with pytest.raises(RunError, match="audit"):
-        write_front_html(retrained)
+        write_report(retrained)
 
 
 def test_an_empty_front_is_said_and_nothing_is_written(run: RunDirectory) -> None:
     """One clear error for both pictures."""
     write(run.front_csv, FRONT, [{"gflops": 4.613, "reference": "small"}])
-    for picture in (write_front_html, write_front_svg):
+    for picture in (write_report, write_front_svg):
         with pytest.raises(RunError, match="front is empty"):
             picture(run)
     assert not run.report_html.exists()

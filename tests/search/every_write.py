@@ -18,7 +18,7 @@ from dilnas.search.unit import Finished, Outcome
 
 READY = [
     "alembic.command", "dilnas.report", "dilnas.search.driver", "moocore",
-    "optuna.storages._rdb.models", "plotly.graph_objects", "scipy.stats", "every_write",
+    "optuna.storages._rdb.models", "plotly.offline", "scipy.stats", "tensorboardX", "every_write",
 ]  # fmt: skip
 """What the children of the fork server find imported."""
 
