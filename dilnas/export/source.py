@@ -31,7 +31,7 @@ class Source:
         name: short, for the card's title.
         slug: the name as a folder name.
         architecture: the full network, as searched.
-        image_size: side of the square images that its cost is stated for, in pixels.
+        image_size: height and width of the images that its cost is stated for, in pixels.
         run: the search it comes from, or None.
         settings: run.json of that search.
         pick: which candidate of it, and why.
@@ -40,7 +40,7 @@ class Source:
     name: str
     slug: str
     architecture: Architecture
-    image_size: int
+    image_size: tuple[int, int]
     run: RunDirectory | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     pick: Pick | None = None
@@ -80,7 +80,7 @@ def _find(spec: str, pick: str | None) -> Source:
     name, architecture = resolve(spec)
     slug = Path(name).name or "architecture"
     side = training_side(architecture)
-    return Source(name=slug, slug=slug, architecture=architecture, image_size=side)
+    return Source(name=slug, slug=slug, architecture=architecture, image_size=(side, side))
 
 
 def _from_run(run: RunDirectory, pick: str) -> Source:
@@ -98,8 +98,8 @@ def _from_run(run: RunDirectory, pick: str) -> Source:
     )
 
 
-def _image_size(run: RunDirectory, settings: dict[str, Any]) -> int:
-    """Side of the images that the search costed its candidates at, from its space.
+def _image_size(run: RunDirectory, settings: dict[str, Any]) -> tuple[int, int]:
+    """Height and width of the images that the search costed its candidates at, from its space.
 
     Raises ExportError or SpaceError if the space is not what it was.
     """
@@ -114,12 +114,12 @@ def _image_size(run: RunDirectory, settings: dict[str, Any]) -> int:
                 "the search space is not the one that was searched",
                 where=str(run.run_json_path), expected=written, got=space.fingerprint,
             )  # fmt: skip
-        return space.image_size
+        return space.image_size, space.image_size
     if isinstance(side, bool) or not isinstance(side, int) or side < 1:
         raise ExportError(
             "image_size must be a number of pixels", where=str(run.run_json_path), got=side
         )
-    return side
+    return side, side
 
 
 def _is_run(spec: str) -> bool:

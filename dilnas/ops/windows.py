@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, unflatten
 from torch.nn.functional import pad
 
 from dilnas.ops.groups import Group, groups_of, working_dtype
@@ -22,7 +22,7 @@ def msda_windows(qkv: Tensor, num_heads: int, window_size: int, dilations: Seque
     """MSDA by gathered windows, (B, H, W, 3C) -> (B, H, W, C); see ``dilnas.ops.msda``."""
     channels = qkv.shape[3] // 3
     work = qkv.to(working_dtype(qkv.dtype))
-    q, kv = work[..., :channels], work[..., channels:].unflatten(-1, (2, channels))
+    q, kv = work[..., :channels], unflatten(work[..., channels:], -1, (2, channels))
     out = []
     for group in groups_of(channels, num_heads, dilations):
         own = slice(group.start, group.start + group.channels)
@@ -36,10 +36,10 @@ def _group(q: Tensor, kv: Tensor, group: Group, window: int) -> Tensor:
     margin = group.dilation * (window // 2)
     padded = pad(kv, (0, 0, 0, 0, margin, margin, margin, margin))
     near = _shifted(_shifted(padded, 1, window, group.dilation), 3, window, group.dilation)
-    k, v = near.unflatten(-1, heads).unbind(5)  # (B, w, H, w, W, heads, d) each
-    query = q.unflatten(-1, heads)[:, None, :, None] * heads[1] ** -0.5
+    k, v = unflatten(near, -1, heads).unbind(5)  # (B, w, H, w, W, heads, d) each
+    query = unflatten(q, -1, heads)[:, None, :, None] * heads[1] ** -0.5
     logits = (query * k).sum(-1).permute(0, 2, 4, 5, 1, 3)  # (B, H, W, heads, w, w)
-    share = logits.flatten(4).softmax(-1).unflatten(-1, (window, window))
+    share = unflatten(logits.flatten(4).softmax(-1), -1, (window, window))
     result = (share.permute(0, 4, 1, 5, 2, 3).unsqueeze(-1) * v).sum((1, 3))
     return result.flatten(-2)
 
@@ -49,4 +49,4 @@ def _shifted(x: Tensor, dim: int, window: int, dilation: int) -> Tensor:
     shifts = torch.arange(window, device=x.device) * dilation
     n = x.shape[dim] - (window - 1) * dilation
     index = shifts[:, None] + torch.arange(n, device=x.device)
-    return x.index_select(dim, index.flatten()).unflatten(dim, (window, n))
+    return unflatten(x.index_select(dim, index.flatten()), dim, (window, n))

@@ -45,7 +45,6 @@ def pretrained_cfg(
         "std": IMAGENET_DEFAULT_STD if architecture.in_chans == 3 else (0.5,),
         "first_conv": _first_conv(architecture),
         "classifier": "head",
-        "license": "mit",  # of the code; weights have their owner's
     }
 
 
@@ -204,6 +203,7 @@ class TimmDilateFormer(DilateFormer):
         """Images (B, in_chans, H, W) -> normalised map (B, C, H / stride, W / stride)."""
         x = self._stem(x)
         for stage in self.stages:
+            assert isinstance(stage, StageModule)
             x = stage.downsample(self._blocks(stage, x))
         return self._norm(x)
 
@@ -225,7 +225,7 @@ class TimmDilateFormer(DilateFormer):
         """Images (B, in_chans, H, W) -> logits (B, num_classes)."""
         return self.forward_head(self.forward_features(x))
 
-    def forward_intermediates(
+    def forward_intermediates(  # noqa: PLR0917 - as timm has it
         self,
         x: Tensor,
         indices: int | list[int] | None = None,
@@ -252,6 +252,7 @@ class TimmDilateFormer(DilateFormer):
         stages = self.stages[: most + 1] if stop_early else self.stages
         x, maps = self._stem(x), []
         for i, stage in enumerate(stages):
+            assert isinstance(stage, StageModule)
             x = self._blocks(stage, x)
             last = i + 1 == len(self.stages)
             if i in taken:
@@ -273,7 +274,7 @@ class TimmDilateFormer(DilateFormer):
         self.stages = self.stages[: most + 1]
         self.stages[-1].downsample = nn.Identity()
         if prune_norm or cut:
-            self.norm = nn.Identity()
+            self.norm = nn.Identity()  # type: ignore[assignment]
         if prune_head or cut:
             self.num_features = self.feature_info[most]["num_chs"]
             self.num_classes, self.head = 0, nn.Identity()

@@ -45,7 +45,7 @@ def test_the_card_says_what_other_seeds_gave(row: dict[str, Any], said: list[str
         mean=(0.0,), std=(1.0,), results=(result,),
     )  # fmt: skip
     source = Source(
-        name="run#3", slug="run-3", architecture=VARIANTS["tiny"], image_size=224,
+        name="run#3", slug="run-3", architecture=VARIANTS["tiny"], image_size=(224, 224),
         settings={"data": "embedded"}, pick=Pick(3, row, "asked for"),
     )  # fmt: skip
     profile = measured(VARIANTS["tiny"], latency=False, img_size=224)

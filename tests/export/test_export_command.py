@@ -28,7 +28,7 @@ def test_it_prints_what_was_written_checked_and_comes_next(dilnas, tmp_path):
     """Sizes, checks and a next command that works as printed."""
     code, out, err = dilnas("export", "tiny", "--out", "my tiny", "--no-latency")
     assert (code, err) == (0, "")
-    for name in ("architecture.yaml", "recipe.yaml", "card.md", "profile.json"):
+    for name in ("architecture.yaml", "recipe.yaml", "README.md", "profile.json"):
         assert name in out
         assert (tmp_path / "my tiny" / name).is_file()
     assert "17.239 M parameters, 3.177 GFLOPs at 224 x 224" in out
@@ -44,7 +44,7 @@ def test_json_is_one_document_on_stdout(dilnas, tmp_path):
     assert document["directory"] == str(tmp_path / "out")
     assert document["key"] == VARIANTS["tiny"].key
     assert document["trained_proxy"] is None
-    assert document["files_bytes"]["card.md"] > 0
+    assert document["files_bytes"]["README.md"] > 0
 
 
 def test_an_earlier_export_is_replaced_only_with_force(dilnas):
