@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dilnas.arch import Architecture, Stage
 from dilnas.cost import cost
 from dilnas.errors import DilnasError
+from dilnas.export import export
 from dilnas.search import search
 from dilnas.variants import variant
 
@@ -31,13 +32,15 @@ __all__ = [
     "build_model",
     "compare",
     "cost",
+    "export",
     "profile",
     "search",
     "variant",
 ]
 
-# ``cost`` and ``search`` are also the names of their rooms: they are bound here, once and early,
-# so that ``dilnas.cost`` is the function for good. The others load numpy or torch on first use.
+# ``cost``, ``export`` and ``search`` are also the names of their rooms: they are bound here, once
+# and early, so that ``dilnas.cost`` is the function for good. The others load numpy or torch on
+# first use.
 _LAZY = {
     "SearchSpace": "dilnas.space",
     "build_model": "dilnas.model",

@@ -24,6 +24,7 @@ ROOMS = (
     ("space_costs", "space_report"),
     ("ops",),
     ("model",),
+    ("timm_models",),
     ("count",),
     ("measure",),
     ("predict",),
@@ -196,11 +197,11 @@ def test_every_public_name_can_be_imported_from_dilnas():
     import dilnas
 
     names = ("Architecture", "Stage", "SearchSpace", "build_model", "cost", "profile", "search")
-    names += ("compare", "variant", "DilnasError", "__version__")
+    names += ("compare", "export", "variant", "DilnasError", "__version__")
     assert set(dilnas.__all__) == set(names)
     assert set(names) <= set(dir(dilnas))
     code = f"from dilnas import {', '.join(names)}\nprint(*map(callable, ({', '.join(names)})))"
-    assert run_python(code).split() == ["True"] * 10 + ["False"]
+    assert run_python(code).split() == ["True"] * 11 + ["False"]
 
 
 @pytest.mark.parametrize(
@@ -210,13 +211,15 @@ def test_every_public_name_can_be_imported_from_dilnas():
         "from dilnas.cost import cost_arrays",
         "from dilnas.search.settings import Settings",
         "from dilnas.measure import profile",
+        "import dilnas.export.bundle",
     ],
 )
 def test_the_functions_named_like_a_room_stay_functions(first):
     """``dilnas.cost(...)`` and ``dilnas.search(...)`` work whatever was imported before."""
     code = f"{first}\nimport dilnas\nfrom dilnas import cost, search, variant"
     code += "\nprint(dilnas.cost is cost, callable(search), dilnas.cost(variant('tiny')).params)"
-    assert run_python(code) == "True True 17238744"
+    code += "\nprint(callable(dilnas.export))"
+    assert run_python(code).split() == ["True", "True", "17238744", "True"]
 
 
 def test_an_unknown_public_name_is_an_attribute_error():

@@ -11,6 +11,12 @@ from pathlib import Path
 TUTORIAL = Path(__file__).parent.parent / "docs" / "tutorial.md"
 STEPS = re.findall(r"^```(python|sh)\n(.*?)^```$", TUTORIAL.read_text("utf-8"), re.M | re.S)
 
+FILES = (
+    "runs/clothes/report.html", "network/README.md", "network/recipe.yaml",
+    "trainings/clothes/log.csv", "deployed/model.onnx", "deployed/model.py",
+    "deployed/model.safetensors",
+)  # fmt: skip
+
 
 def run(language: str, text: str, folder: Path) -> None:
     """One block, as somebody would who copies it."""
@@ -28,6 +34,5 @@ def test_every_command_of_the_tutorial_works(tmp_path: Path) -> None:
     assert len(STEPS) >= 9
     for language, text in STEPS:
         run(language, text, tmp_path)
-    for name in ("runs/clothes/report.html", "network/card.md", "trainings/clothes/log.csv",
-                 "deployed/model.onnx", "deployed/model.py", "deployed/model.safetensors"):  # fmt: skip
+    for name in FILES:
         assert (tmp_path / name).stat().st_size, name

@@ -1,10 +1,11 @@
-"""``dilnas export``: one architecture out of a run, as a folder to train from."""
+"""``dilnas export``: one architecture out of a run, as a folder to train and run from."""
 
 from __future__ import annotations
 
 import json
 import os
 import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,6 +37,41 @@ def export(
             show_default=False,
         ),
     ] = None,
+    form: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            help="yaml (always written), timm, onnx, export (torch.export), python (one file);"
+            " several with commas or by repeating it.",
+            metavar="FORMAT[,…]",
+            show_default=False,
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="Trained weights of the full network: safetensors, or a checkpoint of dilnas, timm"
+            " or the authors (default: untrained).",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None,
+    num_classes: Annotated[
+        int | None,
+        typer.Option(
+            help="Outputs of the classifier (default: the architecture's own).",
+            metavar="N",
+            show_default=False,
+        ),
+    ] = None,
+    img_size: Annotated[
+        str | None,
+        typer.Option(
+            help="Side or HEIGHTxWIDTH of the images it is for (default: as searched).",
+            metavar="SIZE",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -58,21 +94,41 @@ def export(
         bool, typer.Option("--json", help="Print one JSON document instead of text.")
     ] = False,
 ) -> None:
-    """Write one architecture, its proxy's weights if trained, a recipe and a card to a folder.
+    """Write one architecture to a folder: a recipe, a card, and for timm, ONNX or PyTorch alone.
 
-    What is written is loaded back and compared with its source first; the folder is there whole
-    or not at all.
+    Everything is loaded back and compared with its source first; the folder is there whole or
+    not at all.
 
     \b
     Examples:
       dilnas export runs/NAME --pick knee
       dilnas export runs/NAME --pick 12 --out my-network --no-latency
-      dilnas export tiny --out tiny
+      dilnas export tiny --format timm,onnx,export,python --no-latency
+      dilnas export tiny --weights best.safetensors --num-classes 10 --format onnx
     """
+    from dilnas.cli.profile_options import image_sides
     from dilnas.export import export as write_export
 
-    result = write_export(run, pick, out=out, latency=latency, device=device, force=force)
+    result = write_export(
+        run,
+        pick,
+        formats=form or "yaml",
+        weights=weights,
+        num_classes=num_classes,
+        img_size=None if img_size is None else image_sides(img_size),
+        out=out,
+        latency=latency,
+        device=device,
+        force=force,
+        on_step=_say,
+    )
     print(json.dumps(result.to_dict(), indent=1) if as_json else _summary(result))
+
+
+def _say(step: str) -> None:
+    """Conversions take from seconds to a minute each."""
+    sys.stderr.write(f"{step} …\n")
+    sys.stderr.flush()
 
 
 def _summary(result: ExportResult) -> str:
@@ -91,9 +147,11 @@ def _summary(result: ExportResult) -> str:
         lines.append(
             f"latency: median {m.median * 1e3:.2f} ms, p95 {m.percentile(95) * 1e3:.2f} ms"
         )
+    if result.weights is None and {"model.onnx", "model.pt2"} & result.files.keys():
+        lines.append("UNTRAINED: the network has fresh random weights; --weights gives it others")
     if result.proxy is not None:
-        lines.append("the weights are those of the search's small proxy; see card.md")
-    card = shlex.quote(str(shown / "card.md"))
+        lines.append("the weights in proxy/ are those of the search's small proxy; see README.md")
+    card = shlex.quote(str(shown / "README.md"))
     network = shlex.quote(str(shown / "architecture.yaml"))
     size = f"{cost.height}x{cost.width}"
     at = "" if size == "224x224" else f" --img-size {size}"

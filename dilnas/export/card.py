@@ -1,40 +1,23 @@
-"""card.md: what an export is, what it costs, where it comes from, and what it is not."""
+"""README.md, the card: what an export is, costs and comes from, and what it is not.
+
+In the form of the Hugging Face Hub, so that the folder can be uploaded as it is.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from dilnas.export.card_formats import escaped, files_section, front_matter, load_section
 from dilnas.export.source import Source
 from dilnas.records import Profile
 
 if TYPE_CHECKING:
+    from dilnas.export.training import Training
     from dilnas.train import Trained
 
 __all__ = ["card_markdown"]
-
-LOAD_NETWORK = """\
-```python
-# run in this folder
-from dilnas.model import build_model
-from dilnas.runs import load_architecture
-
-network = build_model(load_architecture("architecture.yaml"), drop_path_rate=0.1)
-```
-"""
-
-LOAD_PROXY = """\
-```python
-# run in this folder
-from dilnas.model import build_model, load_checkpoint
-from dilnas.runs import load_architecture
-
-proxy = build_model(load_architecture("proxy/architecture.yaml"))
-load_checkpoint(proxy, "proxy/model.safetensors")
-proxy.eval()
-```
-"""
 
 SETTINGS = (
     "command", "space", "space_fingerprint", "image_size", "budgets", "objectives", "data",
@@ -50,20 +33,39 @@ SCORED_IMAGES = {"embedded": 2000}
 """Images of the val split, and as many of the test split, where that is a constant."""
 
 
-def card_markdown(source: Source, profile: Profile, trained: Trained | None) -> str:
-    """Text of card.md. ``trained`` is what the search trained for this candidate, or None."""
-    has_weights = trained is not None and not trained.diverged
+def card_markdown(
+    source: Source,
+    profile: Profile,
+    trained: Trained | None,
+    *,
+    files: Collection[str] = (),
+    weights: str | None = None,
+    training: Training | None = None,
+) -> str:
+    """Text of the card.
+
+    Args:
+        source: what is exported.
+        profile: its cost and latency.
+        trained: what the search trained for this candidate, or None.
+        files: what the folder holds, but for the card.
+        weights: name of the file that the network's trained weights are from, or None.
+        training: how these were trained, where that is known.
+    """
+    size = (profile.cost.height, profile.cost.width)
     sections = [
         _head(source, profile),
+        _full_weights(files, weights, training),
         _weights(source, trained),
         _cost(profile),
         _measured(profile),
         _provenance(source),
-        _files(has_weights=has_weights),
-        _load(has_weights=has_weights),
+        f"## Files\n\n{_table(('file', 'what it is'), files_section(files))}",
+        load_section(source.architecture, files, size),
     ]
     text = "\n".join(f"{section.strip()}\n" for section in sections if section)
-    return text.replace("\n\n\n", "\n\n")
+    head = front_matter(source.name, source.architecture, files, training)
+    return head + "\n" + text.replace("\n\n\n", "\n\n")
 
 
 def _head(source: Source, profile: Profile) -> str:
@@ -83,7 +85,9 @@ def _head(source: Source, profile: Profile) -> str:
         ("key", f"`{a.key}`"),
     ]
     notes = "".join(f"\nNote: {note}\n" for note in profile.notes)
-    return f"# {source.name}: a DilateFormer, {a.layout}\n\n{_table(('', ''), rows)}{notes}"
+    return (
+        f"# {escaped(source.name)}: a DilateFormer, {a.layout}\n\n{_table(('', ''), rows)}{notes}"
+    )
 
 
 def _against_tiny(source: Source, profile: Profile) -> list[tuple[str, str]]:
@@ -101,18 +105,50 @@ def _against_tiny(source: Source, profile: Profile) -> list[tuple[str, str]]:
     ]
 
 
-def _weights(source: Source, trained: Trained | None) -> str:
-    if trained is None or trained.diverged:
-        why = "the proxy's training diverged, so" if trained else "Nothing was trained:"
+def _full_weights(files: Collection[str], weights: str | None, training: Training | None) -> str:
+    """What weights there are of the full network."""
+    if weights is not None:
+        known = ""
+        if training is not None and training.top1 is not None:
+            images = f"{training.images:,}" if training.images else "its"
+            known = (
+                f" Their top-1 accuracy on {images} validation images is {training.top1:.2%}, as"
+                " the training's `train.json` has it; the export did not measure it."
+            )
+        prepared = ""
+        if training is not None:
+            mean, std = (_rounded(values) for values in (training.mean, training.std))
+            prepared = f" Images in 0..1, less the mean {mean}, over {std}."
         return (
-            f"## Weights\n\nNone. {why[0].upper()}{why[1:]} there are costs here, exact ones, and"
-            " no accuracy. Train the network with `recipe.yaml`.\n"
+            f"## Weights\n\nThe trained weights are those of {escaped(weights)}.{known}{prepared}\n"
+        )
+    holding = [f"`{name}`" for name in ("model.onnx", "model.pt2") if name in files]
+    if not holding:
+        return (
+            "## Weights\n\nNone for this network, so its costs here are exact and its accuracy is"
+            " not known. Train it with `recipe.yaml`.\n"
+        )
+    return (
+        f"## Untrained\n\n**{_joined(holding)}: fresh random weights. The outputs are noise**,"
+        " good for measuring speed and for trying a tool chain, and for nothing else. Train the"
+        " network and export it again with `--weights`.\n"
+    )
+
+
+def _weights(source: Source, trained: Trained | None) -> str:
+    if trained is None and source.run is None:
+        return ""  # a variant or a file: nobody searched
+    if trained is None or trained.diverged:
+        why = "The proxy's training diverged, so" if trained else "Nothing was trained:"
+        return (
+            f"## Proxy\n\nNone. {why} there are costs here, exact ones, and no accuracy of a"
+            " search.\n"
         )
     full, proxy = source.architecture, trained.architecture
     side = trained.proxy.image_size
     lines = [
-        "## Weights: the proxy's, not this network's\n",
-        "The full network of `architecture.yaml` is **untrained**; there are no weights for it.",
+        "## Proxy: what the search trained, not this network\n",
+        "The search left the full network of `architecture.yaml` **untrained**.",
         "The search trained a stand-in (a proxy) to compare candidates with, and"
         " `proxy/model.safetensors` holds the average of *its* weights along the training:\n",
         _table(
@@ -210,32 +246,13 @@ def _measured(profile: Profile) -> str:
 def _provenance(source: Source) -> str:
     if source.run is None or source.pick is None:
         return ""
-    rows = [("candidate", f"{source.name}, {source.pick.reason}")]
+    rows = [("candidate", escaped(f"{source.name}, {source.pick.reason}"))]
     rows += [
         (name, f"`{_plain(source.settings[name])}`")
         for name in SETTINGS
         if source.settings.get(name) not in (None, {}, [])
     ]
     return f"## Where it comes from\n\n{_table(('', ''), rows)}"
-
-
-def _files(*, has_weights: bool) -> str:
-    rows = [
-        ("`architecture.yaml`", "the full network, as searched"),
-        ("`recipe.yaml`", "the paper's recipe for training it, each line with its source"),
-        ("`profile.json`", "cost by part, workload, environment, raw latency samples"),
-    ]
-    if has_weights:
-        rows += [
-            ("`proxy/architecture.yaml`", "what the search trained"),
-            ("`proxy/model.safetensors`", "the weights of that"),
-        ]
-    return f"## Files\n\n{_table(('file', 'what it is'), rows)}"
-
-
-def _load(*, has_weights: bool) -> str:
-    text = f"## Load it\n\nThe full network, untrained:\n\n{LOAD_NETWORK}"
-    return f"{text}\nThe proxy with its weights:\n\n{LOAD_PROXY}" if has_weights else text
 
 
 def _data_name(source: Source) -> str:

@@ -14,6 +14,9 @@ from dilnas.errors import ExportError
 
 __all__ = ["check_target", "staged_folder"]
 
+MARK = "architecture.yaml"
+"""What every export holds. Names such as README.md and model.py are anybody's."""
+
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 """What a disk does while a block writes: the user's to solve, whoever met it."""
 
@@ -22,7 +25,8 @@ def check_target(out: str | os.PathLike[str], owned: Collection[str], *, force: 
     """The absolute path of ``out`` if an export may be written there; else ExportError.
 
     It may be absent or an empty folder. With ``force`` it may also hold an earlier export: names
-    in ``owned`` and nothing else, so that ``--force`` never deletes what no export wrote.
+    in ``owned`` and nothing else, ``MARK`` among them, so that ``--force`` never deletes what no
+    export wrote.
     """
     target = Path(os.path.realpath(out))
     try:
@@ -43,10 +47,10 @@ def check_target(out: str | os.PathLike[str], owned: Collection[str], *, force: 
 
 def _check_contents(names: list[str], out: str, owned: Collection[str], *, force: bool) -> None:
     foreign = [name for name in names if name not in owned]
-    if foreign:
+    if foreign or (names and MARK not in names):
         raise ExportError(
             "the folder holds files that no export wrote", where=out,
-            expected="a new or empty folder", got=", ".join(foreign[:3]),
+            expected="a new or empty folder", got=", ".join((foreign or names)[:3]),
         )  # fmt: skip
     if names and not force:
         raise ExportError(

@@ -13,7 +13,19 @@ from dilnas.arch import Architecture
 from dilnas.errors import InputError
 from dilnas.model.blocks import NORM_EPS, Downsample, PatchEmbed, StageModule
 
-__all__ = ["DilateFormer", "FeaturePyramid", "build_model"]
+__all__ = ["DilateFormer", "FeaturePyramid", "build_model", "check_images"]
+
+
+def check_images(architecture: Architecture, x: Tensor) -> None:
+    """Raise InputError unless the network takes ``x``; asked where Python can see the sizes."""
+    if torch.jit.is_tracing() or torch.compiler.is_compiling():  # type: ignore[attr-defined, no-untyped-call]
+        return
+    chans = architecture.in_chans
+    if x.dim() != 4 or x.shape[1] != chans:
+        raise InputError(
+            "must be images", where="x", expected=f"(B, {chans}, H, W)", got=tuple(x.shape)
+        )
+    architecture.check_input(x.shape[2], x.shape[3], where="x")
 
 
 class _Backbone(nn.Module):
@@ -52,15 +64,8 @@ class _Backbone(nn.Module):
         )  # fmt: skip
 
     def _stem(self, x: Tensor) -> Tensor:
-        """The first map, channels-last; the image's size is checked where Python can see it."""
-        if not (torch.jit.is_tracing() or torch.compiler.is_compiling()):  # type: ignore[attr-defined, no-untyped-call]
-            chans = self.architecture.in_chans
-            if x.dim() != 4 or x.shape[1] != chans:
-                raise InputError(
-                    "must be images", where="x", expected=f"(B, {chans}, H, W)",
-                    got=tuple(x.shape),
-                )  # fmt: skip
-            self.architecture.check_input(x.shape[2], x.shape[3], where="x")
+        """The first map, channels-last."""
+        check_images(self.architecture, x)
         out: Tensor = self.patch_embed(x.contiguous(memory_format=torch.channels_last))
         return out
 

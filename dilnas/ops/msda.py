@@ -14,6 +14,7 @@ from dilnas.ops.operator import msda_operator
 from dilnas.ops.oracle import msda_oracle
 from dilnas.ops.portable import msda_portable
 from dilnas.ops.triton_state import interpreted, limits, trouble, usable
+from dilnas.ops.windows import msda_windows
 
 __all__ = ["BACKENDS", "ENVIRONMENT_VARIABLE", "backends_on", "msda"]
 
@@ -52,9 +53,10 @@ def msda(
         window_size: side w of the neighbourhood, odd.
         dilations: one for each head group; their number divides ``num_heads``.
         backend: "auto", or a name in ``BACKENDS``. "auto" obeys the environment variable
-            DILNAS_MSDA, else takes matrix products while ``torch.jit`` traces, "triton" on CUDA
-            where Triton works and has kernels for the shape, and "portable" otherwise: in a
-            compiled training step as the operator ``dilnas::msda``.
+            DILNAS_MSDA, else takes matrix products while ``torch.jit`` traces, gathered windows
+            while ``torch.export`` does, "triton" on CUDA where Triton works and has kernels for the
+            shape, and "portable" otherwise: in a compiled training step as the operator
+            ``dilnas::msda``.
 
     Returns:
         (B, H, W, C), the type of ``qkv``.
@@ -106,13 +108,15 @@ def _automatic(qkv: Tensor, num_heads: int, window_size: int, dilations: Sequenc
     """The fastest backend that can do what is being done."""
     if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         return msda_matmul
-    # An exported program shall run, and convert to ONNX, where dilnas is not installed.
-    if qkv.is_cuda and not torch.compiler.is_exporting():
+    if torch.compiler.is_exporting():
+        # The program shall run, and convert to ONNX, where dilnas is not installed.
+        return msda_windows
+    if qkv.is_cuda:
         index = qkv.device.index or 0
         if not limits(qkv, num_heads, window_size, dilations) and usable(index):
             return msda_operator
     training = torch.is_grad_enabled() and qkv.requires_grad and qkv.device.type == "cpu"
-    if training and torch.compiler.is_compiling() and not torch.compiler.is_exporting():
+    if training and torch.compiler.is_compiling():
         # Inductor makes a slower backward of the slices than ours: 0.85 against 0.93 of eager's
         # speed, a whole training step of Tiny on two cores. The operator keeps ours whole.
         return msda_operator

@@ -32,8 +32,8 @@ def msda_portable(
 ) -> Tensor:
     """MSDA by slices, (B, H, W, 3C) -> (B, H, W, C); see ``dilnas.ops.msda``.
 
-    The hand-written backward serves eager mode; compilers, exporters and ``torch.func`` get the
-    same arithmetic as plain operators.
+    The hand-written backward serves eager mode; compilers and ``torch.func`` get the same
+    arithmetic as plain operators.
     """
     if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
         return msda_slices(qkv, num_heads, window_size, dilations)

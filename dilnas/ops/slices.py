@@ -1,6 +1,6 @@
 """MSDA as shifted slices of zero-padded k and v, differentiable by autograd as it stands.
 
-The form for ``torch.compile``, ``torch.export`` and ``torch.func``: no in-place writes and no
+The form for ``torch.compile`` and ``torch.func``: no in-place writes and no
 data-dependent shapes, so a compiler can fuse it.
 """
 

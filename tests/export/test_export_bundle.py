@@ -8,7 +8,6 @@ import sys
 
 import pytest
 import torch
-import yaml
 
 from dilnas.cost import cost
 from dilnas.data import load_data
@@ -21,7 +20,7 @@ from dilnas.space import SearchSpace
 from dilnas.train import proxy, train_to_rung, trained_model
 from dilnas.variants import VARIANTS
 
-PLAIN = ["architecture.yaml", "card.md", "profile.json", "recipe.yaml"]
+PLAIN = ["README.md", "architecture.yaml", "profile.json", "recipe.yaml"]
 TRAINED = sorted([*PLAIN, "proxy/architecture.yaml", "proxy/model.safetensors"])
 ACCURACIES = {0: 0.30, 1: 0.42, 2: None, 3: 0.44}
 """By trial, rising with its cost; number 2 was rejected and never trained. Drawn, so that the knee
@@ -123,7 +122,7 @@ def test_the_weights_score_what_the_search_recorded(exported, run):
 
 def test_the_card_is_honest_about_the_weights(exported, run):
     """It says that the network is untrained, and where and after how much the proxy was scored."""
-    card = (exported.directory / "card.md").read_text()
+    card = (exported.directory / "README.md").read_text()
     accuracy = trained_model(run.trial_directory(1)).results[-1].val_accuracy
     for phrase in (
         "**untrained**", "proxy accuracies", "32 x 32 px on `embedded`", "after 256 images",
@@ -140,25 +139,11 @@ def test_the_card_is_honest_about_the_weights(exported, run):
 def test_the_cards_python_runs_as_printed(exported):
     """Every snippet, in a fresh interpreter, in the folder."""
     snippets = re.findall(
-        r"```python\n(.*?)```", (exported.directory / "card.md").read_text(), re.S
+        r"```python\n(.*?)```", (exported.directory / "README.md").read_text(), re.S
     )
     assert len(snippets) == 2
     code = "\n".join(snippets) + "\nassert proxy is not network and not proxy.training"
     subprocess.run([sys.executable, "-c", code], cwd=exported.directory, check=True, timeout=120)
-
-
-def test_the_recipe_is_the_papers_and_reads_as_numbers(exported):
-    """YAML 1.1 takes 1e-6 without a point for text: every rate must come back as a number."""
-    text = (exported.directory / "recipe.yaml").read_text()
-    recipe = yaml.safe_load(text)
-    assert recipe["learning_rate"] == 1e-3 * recipe["batch_size"] / 512 == 2e-3
-    assert (recipe["epochs"], recipe["warmup_epochs"], recipe["drop_path"]) == (300, 10, 0.1)
-    assert (recipe["warmup_learning_rate"], recipe["min_learning_rate"]) == (1e-6, 1e-5)
-    assert (recipe["weight_decay"], recipe["ema_decay"]) == (0.05, 0.99996)
-    assert recipe["rand_augment"] == "rand-m9-mstd0.5-inc1"
-    assert "never published" in text
-    settings = [line for line in text.splitlines() if re.match(r"[a-z_]+:", line)][1:]
-    assert all("# " in line for line in settings)
 
 
 def test_the_profile_is_of_the_full_network_at_the_spaces_size(exported, run):
@@ -175,7 +160,7 @@ def test_latency_is_measured_on_this_device_when_asked_for(run, tmp_path):
     export(run.path, 0, out=tmp_path / "out", device="cpu")
     measurement = json.loads((tmp_path / "out" / "profile.json").read_text())["measurement"]
     assert measurement["samples"]
-    assert "## Latency" in (tmp_path / "out" / "card.md").read_text()
+    assert "## Latency" in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_an_untrained_candidate_has_no_weights(run, tmp_path):
@@ -183,7 +168,7 @@ def test_an_untrained_candidate_has_no_weights(run, tmp_path):
     result = export(f"{run.path}#2", out=tmp_path / "out", latency=False)
     assert files_below(tmp_path / "out") == PLAIN
     assert result.proxy is None
-    assert "Nothing was trained" in (tmp_path / "out" / "card.md").read_text()
+    assert "Nothing was trained" in (tmp_path / "out" / "README.md").read_text()
 
 
 @pytest.mark.parametrize("spec", ["tiny", "mine.yaml"])
@@ -195,7 +180,7 @@ def test_a_variant_and_a_file_export_without_a_run(spec, tmp_path, monkeypatch):
     assert result.directory == tmp_path / "exports" / spec.removesuffix(".yaml")
     assert files_below(result.directory) == PLAIN
     assert resolve(str(result.directory))[1] == VARIANTS["tiny"]
-    assert "3.177" in (result.directory / "card.md").read_text()
+    assert "3.177" in (result.directory / "README.md").read_text()
 
 
 def test_the_default_folder_is_named_after_run_and_pick(run, tmp_path, monkeypatch):
@@ -280,7 +265,7 @@ def test_weights_that_differ_from_the_runs_are_never_announced(run, tmp_path):
     changed.load_state_dict(trained.model.state_dict())
     with torch.no_grad():
         next(changed.parameters()).view(-1)[0] += 1e-3
-    with pytest.raises(ExportError, match=r"differ from the run's \(got tensor "):
+    with pytest.raises(ExportError, match=r"differ from their source \(got tensor "):
         check_weights(tmp_path, changed, trained.architecture)
 
 

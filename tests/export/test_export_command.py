@@ -28,7 +28,7 @@ def test_it_prints_what_was_written_checked_and_comes_next(dilnas, tmp_path):
     """Sizes, checks and a next command that works as printed."""
     code, out, err = dilnas("export", "tiny", "--out", "my tiny", "--no-latency")
     assert (code, err) == (0, "")
-    for name in ("architecture.yaml", "recipe.yaml", "card.md", "profile.json"):
+    for name in ("architecture.yaml", "recipe.yaml", "README.md", "profile.json"):
         assert name in out
         assert (tmp_path / "my tiny" / name).is_file()
     assert "17.239 M parameters, 3.177 GFLOPs at 224 x 224" in out
@@ -44,7 +44,38 @@ def test_json_is_one_document_on_stdout(dilnas, tmp_path):
     assert document["directory"] == str(tmp_path / "out")
     assert document["key"] == VARIANTS["tiny"].key
     assert document["trained_proxy"] is None
-    assert document["files_bytes"]["card.md"] > 0
+    assert document["files_bytes"]["README.md"] > 0
+
+
+def test_formats_and_weights_are_said_in_the_summary(dilnas, tmp_path):
+    """What is written is named before it takes its time; untrained weights are shouted about."""
+    small = "stages: [{dim: 12, num_heads: 3, msda_depth: 1}]\nnum_classes: 5\n"
+    (tmp_path / "small.yaml").write_text(small)
+    words = ("export", "small.yaml", "--no-latency", "--img-size", "32x48")
+    code, out, err = dilnas(*words, "--format", "python,timm", "--format", "export")
+    assert code == 0
+    assert err.splitlines() == [
+        "writing config.json, for timm …", "writing model.pt2, and loading it …",
+        "writing model.py, and running it …",
+    ]  # fmt: skip
+    assert "GFLOPs at 32 x 48" in out
+    assert "UNTRAINED: the network has fresh random weights" in out
+    assert out.count("largest difference") == 3
+    from dilnas.model import build_model, save_weights
+    from dilnas.runs import load_architecture
+
+    model = build_model(load_architecture("small.yaml").replace(num_classes=9))
+    save_weights(model, "nine.safetensors")
+    words = (*words, "--weights", "nine.safetensors", "--out", "nine", "--json")
+    code, out, err = dilnas(*words)
+    assert (code, out) == (2, "")
+    assert "another number of classes; --num-classes 9 takes them" in err
+    code, out, _ = dilnas(*words, "--num-classes", "9")
+    assert code == 0
+    document = json.loads(out)
+    assert (document["formats"], document["weights"]) == (["yaml"], "nine.safetensors")
+    assert document["files_bytes"]["model.safetensors"] > 0
+    assert load_architecture("nine/architecture.yaml").num_classes == 9
 
 
 def test_an_earlier_export_is_replaced_only_with_force(dilnas):
@@ -63,6 +94,11 @@ def test_an_earlier_export_is_replaced_only_with_force(dilnas):
         (("nowhere",), "no run, variant or file of that name"),
         (("nowhere#3",), "run.json is missing"),
         (("tiny", "--pick", "knee"), "only a run has candidates"),
+        (("tiny", "--format", "tflite"), "yaml | timm | onnx | export | python"),
+        (("tiny", "--img-size", "a x b"), "--img-size"),
+        (("tiny", "--img-size", "100"), "multiples of the network's stride 32"),
+        (("tiny", "--num-classes", "-1"), "num_classes"),
+        (("tiny", "--weights", "gone.pth"), "no such checkpoint file"),
         (("tiny", "--out", "/proc/nowhere/x"), "cannot be written"),
         (("tiny", "--device", "cuda:77"), "cuda"),
         (("tiny", "--device", "abacus"), "abacus"),

@@ -45,12 +45,12 @@ def test_a_failed_block_leaves_the_earlier_export_as_it_was(tmp_path):
     """--force replaces only once the new one is whole."""
     target = tmp_path / "out"
     target.mkdir()
-    (target / "card.md").write_text("old")
+    (target / "architecture.yaml").write_text("old")
     with pytest.raises(ZeroDivisionError), staged_folder(target) as folder:
         (folder / "card.md").write_text("new")
         raise ZeroDivisionError
-    assert everything_below(tmp_path) == ["out", "out/card.md"]
-    assert (target / "card.md").read_text() == "old"
+    assert everything_below(tmp_path) == ["out", "out/architecture.yaml"]
+    assert (target / "architecture.yaml").read_text() == "old"
 
 
 def test_a_full_disk_is_one_clear_line(tmp_path):
@@ -65,6 +65,7 @@ def test_an_earlier_export_is_replaced_whole(tmp_path):
     target = tmp_path / "out"
     target.mkdir()
     (target / "proxy").mkdir()
+    (target / "architecture.yaml").write_text("old")
     with staged_folder(check_target(target, OWNED, force=True)) as folder:
         (folder / "card.md").write_text("new")
     assert everything_below(tmp_path) == ["out", "out/card.md"]
@@ -90,9 +91,18 @@ def test_a_folder_with_other_files_is_refused_even_with_force(tmp_path, force):
         check_target(tmp_path, OWNED, force=force)
 
 
+def test_a_folder_of_names_that_anybody_uses_is_no_export(tmp_path):
+    """README.md and model.py may be a user's own work: --force needs an architecture beside."""
+    (tmp_path / "README.md").write_text("years of work")
+    (tmp_path / "model.py").write_text("years of work")
+    with pytest.raises(ExportError, match=r"no export wrote.*README\.md"):
+        check_target(tmp_path, OWNED, force=True)
+
+
 def test_an_earlier_export_needs_force(tmp_path):
     """Without it the error names --force."""
-    (tmp_path / "card.md").write_text("old")
+    (tmp_path / "architecture.yaml").write_text("old")
+    (tmp_path / "card.md").write_text("of an older version")
     with pytest.raises(ExportError, match="--force"):
         check_target(tmp_path, OWNED, force=False)
     assert check_target(tmp_path, OWNED, force=True) == tmp_path

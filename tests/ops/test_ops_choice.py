@@ -156,13 +156,13 @@ def test_a_map_beyond_32_bit_offsets_is_refused():
 
 
 def test_where_triton_works_the_door_takes_it(gpu, monkeypatch):
-    """On CUDA, for a shape within the limits; the portable form where a program is exported."""
+    """On CUDA, for a shape within the limits; gathered windows where a program is exported."""
     monkeypatch.setattr(triton_state, "probe", lambda device: "")
     qkv = on_cuda(2, 3, 4, 24)
     assert door._automatic(qkv, *ARGUMENTS) is dilnas.ops.BACKENDS["triton"]
     assert "triton" in backends_on("cuda")
     monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
-    assert door._automatic(qkv, *ARGUMENTS) is dilnas.ops.BACKENDS["portable"]
+    assert door._automatic(qkv, *ARGUMENTS) is door.msda_windows
 
 
 def in_vmap():

@@ -13,6 +13,7 @@ from dilnas.errors import InputError
 from dilnas.ops import msda
 from dilnas.ops.planes import from_planes, to_planes
 from dilnas.ops.slices import msda_slices
+from dilnas.ops.windows import msda_windows
 
 
 @st.composite
@@ -39,11 +40,11 @@ def value_and_gradient(function, qkv, *arguments, **options):
 @settings(deadline=None, max_examples=60)
 @given(problems())
 def test_every_form_equals_the_oracle_in_value_and_gradient(problem):
-    """Portable, plain slices and matrix products agree with the gather oracle in float64."""
+    """Portable, plain slices, windows and matrix products agree with the oracle in float64."""
     qkv, *arguments = problem
     value, gradient = value_and_gradient(msda, qkv, *arguments, backend="oracle")
     matmul = functools.partial(msda, backend="matmul")
-    for form in (msda, msda_slices, matmul):
+    for form in (msda, msda_slices, msda_windows, matmul):
         own, slope = value_and_gradient(form, qkv, *arguments)
         torch.testing.assert_close(own, value, rtol=0, atol=1e-12)
         torch.testing.assert_close(slope, gradient, rtol=0, atol=1e-11)
