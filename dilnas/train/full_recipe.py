@@ -27,8 +27,15 @@ ELSEWHERE = frozenset(
 )  # fmt: skip
 """Keys of a recipe file that say nothing about how a step is done: the command has them."""
 
-SAME = {"input_size": "img_size", "train_interpolation": "interpolation"}
-"""Other names for a field."""
+SAME = {
+    "input_size": "img_size", "train_interpolation": "interpolation", "image_size": "img_size",
+    "optimizer": "opt", "learning_rate": "lr", "schedule": "sched", "gradient_clip": "clip_grad",
+    "warmup_learning_rate": "warmup_lr", "min_learning_rate": "min_lr", "random_erasing": "reprob",
+    "label_smoothing": "smoothing", "mixup_switch_probability": "mixup_switch_prob",
+    "rand_augment": "aa", "repeated_augmentation": "aug_repeats", "ema_decay": "model_ema_decay",
+    "mixed_precision": "amp",
+}  # fmt: skip
+"""Other names for a field: the authors', and those of recipe files that dilnas once wrote."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +188,8 @@ class TrainRecipe:
                     "not a setting of a training that dilnas knows; it would be ignored",
                     where=str(name), expected=", ".join(known),
                 )  # fmt: skip
+        if isinstance(values.get("aug_repeats"), bool):
+            values["aug_repeats"] = 3 if values["aug_repeats"] else 0
         if "lr_base" in values:
             values.setdefault("lr", None)
         return cls(**values)

@@ -23,6 +23,9 @@ __all__ = ["Batch", "Broken", "train_batches", "val_batches"]
 MOST_IN_A_ROW = 16
 """Broken images in a row after which even a training that skips them gives up."""
 
+Sample = tuple[Tensor, int, tuple[str, ...]]
+"""Image, label, and the broken ones that it stands in for."""
+
 VAL = -1
 """In place of the epoch: the image is not augmented."""
 
@@ -52,7 +55,7 @@ class _Loaded(Dataset[Any]):
     def __init__(self, items: Items, transform: Transform, seed: int, *, skip: bool) -> None:
         self.items, self.transform, self.seed, self.skip = items, transform, seed, skip
 
-    def __getitem__(self, pick: Pick) -> tuple[Tensor, int, tuple[str, ...]] | Broken:
+    def __getitem__(self, pick: Pick) -> Sample | Broken:
         epoch, place, index = pick
         if epoch == VAL:
             return self._one(index, self.transform)
