@@ -183,9 +183,11 @@ class _Training:
                 "train_images": len(stream.train.labels), "val_images": len(stream.val.labels),
                 "validated_on": stream.val_text, "classes": list(stream.class_names),
             },
-            "input": {"mean": list(recipe.mean), "std": list(recipe.std), "img_size": self.job.image_size,
-                      "in_chans": stream.in_chans, "interpolation": recipe.interpolation,
-                      "crop_pct": None if stream.in_memory else recipe.crop_pct},
+            "input": {
+                "mean": list(recipe.mean), "std": list(recipe.std), "in_chans": stream.in_chans,
+                "img_size": self.job.image_size, "interpolation": recipe.interpolation,
+                "crop_pct": None if stream.in_memory else recipe.crop_pct,
+            },
             "finished": False,
         }  # fmt: skip
 
