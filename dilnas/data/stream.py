@@ -150,6 +150,11 @@ def open_stream(spec: str, *, val: str | None = None, image_size: int | None = N
 
             return open_hugging(spec, spec.removeprefix(HF))
         folder = Path(spec).expanduser()
+        if spec not in ("embedded", "fashion-mnist") and not folder.exists():
+            raise DataError(
+                "no such data set", where=repr(spec),
+                expected="embedded | fashion-mnist | a folder | SHARDS.tar | hf:PATH",
+            )  # fmt: skip
         places = (folder, folder / "cifar-10-batches-bin", folder / "cifar-100-binary")
         is_tree = (
             spec not in ("embedded", "fashion-mnist") and folder.is_dir() and not find_idx(folder)

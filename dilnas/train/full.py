@@ -18,7 +18,7 @@ from dilnas.errors import RunError
 from dilnas.lock import check_writable, run_lock
 from dilnas.ray_session import check_cluster
 from dilnas.runs import resolve
-from dilnas.train.events import EpochRow, Note, OnEvent
+from dilnas.train.events import EpochRow, Event, Note, OnEvent
 from dilnas.train.job import Job
 from dilnas.train.launch import Stop, run_here, run_on_ray
 from dilnas.train.places import Places
@@ -112,10 +112,11 @@ def full_training(
     Raises a DilnasError for what is wrong with the input, before anything is written; DataError
     for a broken image and RunError for a loss that is not finite, with the last state in place.
     """
-    tell = on_event or _silent
+    notes: list[Event] = []  # told once all is in order: an error is one line and nothing else
     name, architecture = resolve(config)
     where = Places.checked(workers=workers, device=device, address=address, loaders=loaders)
-    chosen = chosen_recipe(config, recipe, tell, epochs=epochs, batch_size=batch_size, lr=lr)
+    say = notes.append
+    chosen = chosen_recipe(config, recipe, say, epochs=epochs, batch_size=batch_size, lr=lr)
     size = check_image_size(chosen.img_size if img_size is None else img_size)
     mixed = chosen_amp(amp, chosen, where.device)
     stream = open_stream(data, val=val, image_size=img_size)
@@ -124,8 +125,8 @@ def full_training(
     chosen = replace(chosen, img_size=side, mean=mean, std=std)
     folder = os.path.abspath(out or default_folder(name, data))  # noqa: PTH100 - links stay
     job = Job(
-        architecture=fitted_architecture(architecture, stream, num_classes, tell), recipe=chosen,
-        data=data, val=val, image_size=side,
+        architecture=fitted_architecture(architecture, stream, num_classes, say),
+        recipe=chosen, data=data, val=val, image_size=side,
         seed=whole_number(seed, "--seed", 0), amp=mixed,
         finetune=None if finetune is None else str(finetune), directory=Path(folder),
         workers=where.workers, accumulate=whole_number(accumulate, "--accumulate", 1),
@@ -133,10 +134,10 @@ def full_training(
         threads=where.threads, skip_corrupt=skip_corrupt, save_every=save_every,
         cwd=str(Path.cwd()),
     )  # fmt: skip
-    check_job(job, stream, tell)
+    check_job(job, stream, say)
     if address is not None:
         check_cluster(address)
-    return _Training(job, stream, name, tell).go(address)
+    return _Training(job, stream, name, on_event or _silent).go(address, notes)
 
 
 class _Training:
@@ -146,12 +147,14 @@ class _Training:
         self.job, self.stream, self.name, self.tell = job, stream, name, tell
         self.folder = TrainingFolder(job.directory)
 
-    def go(self, address: str | None) -> TrainingResult:
+    def go(self, address: str | None, notes: list[Event]) -> TrainingResult:
         """Train what is left of it."""
         job, folder = self.job, self.folder
         identity = job.identity(self.stream)
         head = folder.check(identity)
         check_writable(folder.path)
+        for note in notes:
+            self.tell(note)
         if head is not None and head.get("finished"):
             self.tell(Note(f"nothing to do: {folder.path} has finished"))
             return self._result(trained=False, interrupted=False)
@@ -198,7 +201,8 @@ class _Training:
             return
         rows = [EpochRow(**row) for row in state["rows"]]
         self.folder.write_log(rows)
-        self.tell(Note(f"going on with {self.folder.path}: {len(rows)} epochs done"))
+        done = f"{len(rows)} epochs, {state['update']} updates done"
+        self.tell(Note(f"going on with {self.folder.path}: {done}"))
         for row in rows:
             self.tell(row)
         before, now = head["workplace"], self.job.workplace()

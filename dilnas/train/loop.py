@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dilnas.errors import DeviceError, RunError
+from dilnas.errors import DataError, DeviceError, RunError
 from dilnas.model import build_model, load_pretrained
 from dilnas.train.average import DecayAverage
 from dilnas.train.batches import derived_seed
@@ -142,6 +142,11 @@ class FullLoop:
             while self.update < self.updates:
                 if not self._epoch(batches):
                     return False
+        except DataError as error:
+            raise DataError(
+                f"{error.rule}; the last state is kept: put it right, or go on with --skip-corrupt",
+                where=error.where, expected=error.expected, got=error.got,
+            ) from error  # fmt: skip
         except torch.OutOfMemoryError as error:
             raise DeviceError(
                 "out of GPU memory", where="--batch-size", got=f"{self.job.micro_batch} a step",
