@@ -26,7 +26,7 @@ NO_BATCH_NORM = Architecture(
 
 
 def photographs(folder, *, train=12, val=7, classes=3):
-    """``folder`` with train/ and val/ of JPEGs, 40 to 59 high and 60 to 89 wide, by class colour."""
+    """``folder`` with train/ and val/ of JPEGs, 40..59 high and 60..89 wide, a colour a class."""
     random = np.random.default_rng(0)
     for split, count in (("train", train), ("val", val)):
         for label in range(classes if count else 0):
@@ -57,13 +57,10 @@ def recipe(folder, **changes):
 
 
 def _text(value):
-    return (
-        {True: "true", False: "false", None: "null"}.get(value, value)
-        if not isinstance(value, int | float) or isinstance(value, bool)
-        else f"{value:.10f}"
-        if isinstance(value, float)
-        else value
-    )
+    if isinstance(value, float):
+        return f"{value:.10f}"
+    words = {True: "true", False: "false", None: "null"}
+    return words[value] if value is None or isinstance(value, bool) else value
 
 
 def trained(folder, data, out, **options):
@@ -88,5 +85,6 @@ def command(*words, **options):
     """A started ``dilnas train`` of the code under test."""
     return subprocess.Popen(
         [sys.executable, "-m", "dilnas", "train", *map(str, words)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, **options,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        **options,
     )  # fmt: skip

@@ -119,7 +119,7 @@ def test_an_interrupted_training_equals_an_undisturbed_one_to_the_bit(
             os.kill(os.getpid(), signal.SIGINT)
 
     torch.manual_seed(loaders)
-    for stop_in in stops:
+    for stop_in in stops:  # noqa: B007 - interrupt_once looks at it
         part = full_training(
             toy(tmp_path), data=str(photos), recipe=recipe(tmp_path), out=tmp_path / "out",
             loaders=loaders, device="cpu", on_event=interrupt_once,
@@ -173,19 +173,23 @@ def test_other_data_or_a_foreign_folder_is_refused(whole, photos, tmp_path):
 
 
 def test_accumulated_steps_are_one_larger_batch(photos, tmp_path):
-    """Without batch norm and mixing, three micro-steps of four give the gradient of twelve."""
+    """Without batch norm and mixing, three micro-steps of four give the gradient of twelve.
+
+    With an epsilon this large AdamW's step is in proportion to the gradient: a wrong scale shows.
+    """
     ends = []
     for accumulate in (1, 3):
         folder = tmp_path / str(accumulate)
         folder.mkdir()
-        settings = recipe(folder, mixup=0.0, cutmix=0.0, drop_path=0.0, clip_grad=0.5)
+        settings = recipe(folder, mixup=0.0, cutmix=0.0, drop_path=0.0, opt_eps=1.0,
+                          lr=1.0, weight_decay=0.0)  # fmt: skip
         (folder / "net.yaml").write_text(NO_BATCH_NORM.to_yaml())
         full_training(
             str(folder / "net.yaml"), data=str(photos), recipe=settings, out=folder / "out",
             accumulate=accumulate, loaders=0, device="cpu",
         )  # fmt: skip
         ends.append(weights(folder / "out"))
-    torch.testing.assert_close(ends[0], ends[1], rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(ends[0], ends[1], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("amp", ["bf16", "fp16"])
@@ -217,7 +221,7 @@ def test_the_average_is_timms():
 
 
 def test_fine_tuning_takes_an_official_checkpoint_to_other_classes_and_sizes(photos, tmp_path):
-    """A DeiT-style file of 1000 classes: its body is taken, a head of three is new; at 64 pixels."""
+    """A DeiT-style file of 1000 classes: its body is taken, a head of 3 is new; at 64 pixels."""
     from argparse import Namespace
 
     torch.manual_seed(3)
