@@ -91,7 +91,7 @@ def test_every_option_and_link_of_a_page_exists(name: str) -> None:
     runner = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
     commands = (
         ["profile"], ["compare"], ["calibrate"], ["predict"], ["search"], ["export"], ["train"],
-        ["space", "show"], ["space", "sample"], ["bench", "search"],
+        ["report"], ["space", "show"], ["space", "sample"], ["bench", "search"],
     )  # fmt: skip
     helped = "".join(runner.invoke(app, [*command, "--help"]).stdout for command in commands)
     for option in sorted(set(re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", PAGES[name]))):
