@@ -239,6 +239,8 @@ def _worker(config: dict[str, Any]) -> None:
         if job.threads:
             torch.set_num_threads(job.threads)
         device = get_device() if job.device == "cuda" else torch.device("cpu")
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
         group = Group(context.get_world_rank(), context.get_world_size(), device)
         stream = open_stream(job.data, val=job.val, image_size=job.image_size)
         finished = _work(job, stream, group, tell, stop_wanted)

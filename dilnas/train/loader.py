@@ -48,6 +48,10 @@ class Batch:
     labels: Tensor
     skipped: tuple[str, ...] = ()
 
+    def pin_memory(self) -> Batch:
+        """In page-locked memory; a DataLoader's thread calls this by its name."""
+        return Batch(self.images.pin_memory(), self.labels.pin_memory(), self.skipped)
+
 
 class _Loaded(Dataset[Any]):
     """A sample by its pick."""
@@ -133,9 +137,9 @@ def _run(
     dataset: _Loaded, batches: Any, loaders: int, pin: bool, collate: _Collate
 ) -> Iterator[Batch]:
     loader: DataLoader[Any] = DataLoader(
-        dataset, batch_sampler=batches, num_workers=loaders, collate_fn=collate, pin_memory=False
+        dataset, batch_sampler=batches, num_workers=loaders, collate_fn=collate, pin_memory=pin
     )
     for batch in loader:
         if isinstance(batch, Broken):
             raise batch.error
-        yield Batch(batch.images.pin_memory(), batch.labels, batch.skipped) if pin else batch
+        yield batch

@@ -64,9 +64,10 @@ class TrainingFolder:
             data = json.loads(read_text(file, kind=RunError))
         except ValueError as error:
             raise RunError(f"not JSON: {error}", where=str(file)) from error
-        if not isinstance(data, dict) or data.get("dilnas_training") != HEAD_FORMAT:
+        known = isinstance(data, dict) and data.get("dilnas_training") == HEAD_FORMAT
+        if not known or not isinstance(data.get("identity"), dict):
             raise RunError("was not written by this version of dilnas", where=str(file))
-        return data
+        return dict(data)
 
     def check(self, identity: Mapping[str, Any]) -> dict[str, Any] | None:
         """What was trained here before, if that was the same training.

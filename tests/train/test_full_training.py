@@ -172,6 +172,18 @@ def test_other_data_or_a_foreign_folder_is_refused(whole, photos, tmp_path):
         trained(tmp_path, photos, "mine")
 
 
+@pytest.mark.parametrize("name", ["state.pt", "train.json"])
+def test_a_damaged_state_is_refused_and_left_as_it_was(whole, photos, tmp_path, name):
+    """Half of a file, as a disk may leave it: named, and nothing trained over it."""
+    out = shutil.copytree(whole[0] / "out", tmp_path / "out")
+    half = (out / name).read_bytes()[:300]
+    (out / name).write_bytes(half)
+    with pytest.raises((CheckpointError, RunError)) as caught:
+        trained(tmp_path, photos, "out")
+    assert caught.value.where == str(out / name)
+    assert (out / name).read_bytes() == half
+
+
 def test_accumulated_steps_are_one_larger_batch(photos, tmp_path):
     """Without batch norm and mixing, three micro-steps of four give the gradient of twelve.
 
