@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from dilnas.errors import DataError
+from dilnas.errors import DataError, RunError
 from dilnas.train.batches import derived_seed
 from dilnas.train.order import MicroBatches, Pick
 from dilnas.train.transforms import Transform, seeded
@@ -139,7 +139,16 @@ def _run(
     loader: DataLoader[Any] = DataLoader(
         dataset, batch_sampler=batches, num_workers=loaders, collate_fn=collate, pin_memory=pin
     )
-    for batch in loader:
-        if isinstance(batch, Broken):
-            raise batch.error
-        yield batch
+    try:
+        for batch in loader:
+            if isinstance(batch, Broken):
+                raise batch.error
+            yield batch
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise RunError(
+            "a process that loads images died, perhaps for lack of memory or of /dev/shm; the same "
+            "command goes on from the last state",
+            where="--loaders", got=loaders,
+        ) from error  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -11,44 +10,31 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from dilnas.errors import DataError, DeviceError, RunError
-from dilnas.model import build_model, load_pretrained
-from dilnas.train.average import DecayAverage
-from dilnas.train.batches import derived_seed
 from dilnas.train.events import EpochRow, Note, OnEvent, Progress
 from dilnas.train.group import Group
 from dilnas.train.job import Job
 from dilnas.train.loader import Batch, train_batches
-from dilnas.train.mixing import mixed_batch
 from dilnas.train.order import Order
-from dilnas.train.schedule import learning_rate
 from dilnas.train.tally import Tally
-from dilnas.train.trainer import parameter_groups
 from dilnas.train.training_folder import TrainingFolder
 from dilnas.train.transforms import transforms
+from dilnas.train.updating import Updater
 from dilnas.train.validation import validate
 
 if TYPE_CHECKING:
     from dilnas.data.stream import DataStream
 
-__all__ = ["FullLoop", "network"]
+__all__ = ["FullLoop"]
 
 LOOK_EVERY = {"cpu": 1, "cuda": 25}
 """Updates between two looks at the loss: on a GPU, looking makes the CPU wait."""
 
 TELL_EVERY_S = 1.0
 
-
-def network(job: Job) -> nn.Module:
-    """The network with its first weights: drawn by the seed, or those of ``job.finetune``."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derived_seed(job.seed, "init"))
-        model = build_model(job.architecture, drop_path_rate=job.recipe.drop_path)
-    if job.finetune is not None:
-        load_pretrained(model, job.finetune)
-    return model
+MOST_NAMED = 20
+"""Broken images that a worker names."""
 
 
 class FullLoop:
@@ -72,21 +58,13 @@ class FullLoop:
             len(stream.train.labels), job.recipe.batch_size, job.recipe.aug_repeats, job.seed
         )
         self.transforms = transforms(stream, job.recipe, job.image_size)
-        self.model = network(job).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = (
-            DecayAverage(self.model, job.recipe.model_ema_decay) if job.recipe.model_ema else None
-        )
-        self.optimizer = torch.optim.AdamW(
-            parameter_groups(self.model, job.recipe.weight_decay), lr=job.recipe.peak_lr,
-            betas=job.recipe.opt_betas, eps=job.recipe.opt_eps, fused=True,
-        )  # fmt: skip
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=job.amp_dtype is torch.float16)
-        self.update, self.skipped = 0, 0
+        self.updater = Updater(job, group, stream.num_classes, self.order.updates_per_epoch)
+        self.update, self.skipped, self.named = 0, 0, 0
         self.rows: list[EpochRow] = []
         self.best: dict[str, float] | None = None
         self.tally = Tally()
         self._load()
-        self.wrapped = group.wrapped(self.model)
+        self.updater.join()
 
     # --- the state --------------------------------------------------------------------------
 
@@ -94,11 +72,7 @@ class FullLoop:
         state = self.folder.state()
         if state is None:
             return
-        self.model.load_state_dict(state["model"])
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
+        self.updater.load_state_dict(state)
         self.update, self.skipped = int(state["update"]), int(state["skipped"])
         self.rows = [EpochRow(**row) for row in state["rows"]]
         self.best = state["best"]
@@ -108,15 +82,12 @@ class FullLoop:
         """The first worker writes; the others go on and wait for it at the next sum."""
         if not self.group.first:
             return
-        average = None if self.average is None else self.average.state_dict()
         state = {
-            "model": self.model.state_dict(), "average": average,
-            "optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict(),
-            "update": self.update, "skipped": self.skipped, "best": self.best,
-            "rows": [asdict(row) for row in self.rows], "tally": self.tally.to_dict(),
+            **self.updater.state_dict(), "update": self.update, "skipped": self.skipped,
+            "best": self.best, "rows": [asdict(row) for row in self.rows],
+            "tally": self.tally.to_dict(),
         }  # fmt: skip
-        averaged = None if self.average is None else self.average.model
-        self.folder.save(state, self.model, averaged)
+        self.folder.save(state, self.updater.model, self.updater.averaged)
 
     # --- the loop ---------------------------------------------------------------------------
 
@@ -159,15 +130,15 @@ class FullLoop:
         per_epoch = self.order.updates_per_epoch
         end = (self.update // per_epoch + 1) * per_epoch
         self.tally.start()
-        self.model.train()
+        self.updater.model.train()
         losses: list[Tensor] = []
         skipped, saved, told = 0, time.monotonic(), 0.0
         while self.update < end:
-            loss, texts = self._step(batches)
+            loss, texts = self.updater.step(self.update, batches)
+            self.update += 1
             losses.append(loss)
             skipped += len(texts)
-            for text in texts:
-                self.tell_all(Note(f"skipped: {text}"))
+            self._name_broken(texts)
             if len(losses) < LOOK_EVERY[self.device.type] and self.update < end:
                 continue
             due = self.group.first and time.monotonic() - saved > self.job.save_every
@@ -191,68 +162,22 @@ class FullLoop:
         return not (self.group.sum([float(self.group.first and self.stop_wanted())])[0]
                     and self.update < self.updates)  # fmt: skip
 
-    def _step(self, batches: Iterator[Batch]) -> tuple[Tensor, list[str]]:
-        """One update: (mean loss of this worker, texts of broken images)."""
-        job, recipe = self.job, self.recipe
-        rate = self._rate()
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        total = torch.zeros((), device=self.device)
-        skipped: list[str] = []
-        self.optimizer.zero_grad(set_to_none=True)
-        for micro in range(job.accumulate):
-            batch = next(batches)
-            skipped += batch.skipped
-            number = self.update * job.accumulate + micro
-            seed = derived_seed(job.seed, f"step {self.group.rank}", number)
-            images = batch.images.to(
-                self.device, non_blocking=True, memory_format=torch.channels_last
-            )
-            labels = batch.labels.to(self.device, non_blocking=True)
-            images, targets = mixed_batch(images, labels, recipe, self.stream.num_classes, seed)
-            torch.manual_seed(seed)  # for stochastic depth
-            with self._synchronised(micro == job.accumulate - 1):
-                with self._autocast():
-                    logits = self.wrapped(images)
-                loss = functional.cross_entropy(
-                    logits.float(), targets, label_smoothing=recipe.smoothing
-                )
-                self.scaler.scale(loss / job.accumulate).backward()  # type: ignore[no-untyped-call]
-            total += loss.detach() / job.accumulate
-        if recipe.clip_grad is not None:
-            self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip_grad)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.update += 1
-        if self.average is not None:
-            self.average.update(self.update)
-        return total, skipped
-
-    def _synchronised(self, last: bool) -> contextlib.AbstractContextManager[Any]:
-        """Gradients are averaged over the workers once an update, at its last micro-step."""
-        if last or self.group.world == 1:
-            return contextlib.nullcontext()
-        return self.wrapped.no_sync()  # type: ignore[operator, no-any-return]
-
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        if self.job.amp_dtype is None:
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, dtype=self.job.amp_dtype)
-
-    def _rate(self) -> float:
-        return learning_rate(self.recipe, self.update, self.order.updates_per_epoch)
+    def _name_broken(self, texts: list[str]) -> None:
+        """The first few, of every worker; the end says how many there were."""
+        for text in texts[: MOST_NAMED - self.named]:
+            self.named += 1
+            self.tell_all(Note(f"skipped: {text}"))
 
     def _end_epoch(self) -> None:
         """Validate, add the row, keep the best and the state."""
         self.tally.stop()
-        rate = self.optimizer.param_groups[0]["lr"]
         self.tell(self._progress("validate"))
-        model = self._validated(self.model)
-        mean = None if self.average is None else self._validated(self.average.model)
+        updater = self.updater
+        model = self._validated(updater.model)
+        mean = None if updater.averaged is None else self._validated(updater.averaged)
         self.tally.pause()
         row = EpochRow(
-            epoch=self.update // self.order.updates_per_epoch, updates=self.update, lr=rate,
+            epoch=self.update // self.order.updates_per_epoch, updates=self.update, lr=updater.rate,
             train_loss=self.tally.mean_loss, val_top1=model["top1"], val_top5=model["top5"],
             val_loss=model["loss"], ema_top1=mean["top1"] if mean else None,
             ema_top5=mean["top5"] if mean else None, images_per_s=self.tally.images_per_s,
@@ -262,14 +187,14 @@ class FullLoop:
         if self.best is None or row.val_top1 > self.best["top1"]:
             self.best = {"epoch": row.epoch, "top1": row.val_top1, "top5": row.val_top5}
             if self.group.first:
-                self.folder.save_best(self.model)
+                self.folder.save_best(updater.model)
         self.tally = Tally(seconds=self.tally.seconds)
         self._save()
         self.tell(row)
 
     def _validated(self, model: nn.Module) -> dict[str, float]:
         self.group.share_buffers(model)
-        with self._autocast():
+        with self.updater.autocast():
             return validate(
                 model, self.stream.val, self.transforms[1], self.group,
                 size=self.job.micro_batch, loaders=self.job.loaders, skip=self.job.skip_corrupt,
@@ -293,7 +218,7 @@ class FullLoop:
         return Progress(
             epoch=epoch + 1, epochs=self.recipe.total_epochs, update=inside + 1, updates=per_epoch,
             images_per_s=speed, loss=self.tally.mean_loss,
-            lr=self.optimizer.param_groups[0]["lr"],
+            lr=self.updater.rate,
             seconds_left=left / speed if speed else math.inf, doing=doing,
         )  # fmt: skip
 

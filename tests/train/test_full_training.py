@@ -204,6 +204,15 @@ def test_accumulated_steps_are_one_larger_batch(photos, tmp_path):
     torch.testing.assert_close(ends[0], ends[1], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_trains_in_the_recipes_half_precision_and_goes_on(photos, tmp_path):
+    """With processes that load; fp16 as the paper's."""
+    result, _ = trained(tmp_path, photos, "out", device="cuda", loaders=2)
+    assert [row.updates for row in result.rows] == [3, 6, 9]
+    assert json.loads((tmp_path / "out" / "train.json").read_text())["identity"]["amp"] == "fp16"
+
+
 @pytest.mark.parametrize("amp", ["bf16", "fp16"])
 def test_autocast_trains_on_a_cpu_too(photos, tmp_path, amp, whole):
     """Losses near those of single precision, weights that are not the same."""
