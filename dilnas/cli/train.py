@@ -147,6 +147,7 @@ def train(
     from dilnas.train import full_training
 
     with TrainScreen() as screen:
+        screen.waiting(f"reading {data}")
         result = full_training(
             config, data=data, val=val, recipe=recipe, out=out, epochs=epochs,
             batch_size=batch_size, accumulate=accumulate, lr=lr, img_size=img_size,

@@ -50,6 +50,13 @@ class TrainScreen:
     def __exit__(self, *_: object) -> None:
         self._wipe()
 
+    def waiting(self, text: str) -> None:
+        """Say in a terminal what goes on before the first event: a list of a million files."""
+        if self.terminal:
+            sys.stderr.write(printable(text))
+            sys.stderr.flush()
+            self.moving = True
+
     def show(self, event: Event) -> None:
         """Write one event."""
         from dilnas.train.events import EpochRow, Note, Progress

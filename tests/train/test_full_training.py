@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from dilnas.data.stream import open_stream
 from dilnas.errors import CheckpointError, DataError, InputError, RunError
+from dilnas.lock import run_lock
 from dilnas.model import build_model, load_checkpoint
 from dilnas.runs import resolve
 from dilnas.train import full_training, read_recipe
@@ -156,6 +157,15 @@ def test_another_training_in_the_same_folder_is_refused_by_the_setting(
     with pytest.raises(RunError, match=says):
         trained(folder, photos, "out", **options)
     assert before == {path.name: path.stat().st_mtime_ns for path in (folder / "out").iterdir()}
+
+
+def test_a_second_command_in_the_same_folder_is_refused_while_the_first_runs(photos, tmp_path):
+    """Two writers would destroy each other's state."""
+    with (
+        run_lock(tmp_path / "out", what="training"),
+        pytest.raises(RunError, match="another training is running here"),
+    ):
+        trained(tmp_path, photos, "out")
 
 
 def test_other_data_or_a_foreign_folder_is_refused(whole, photos, tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from full_cases import command, photographs, recipe, toy, weights
+from full_cases import NO_BATCH_NORM, command, photographs, recipe, toy, weights
 
 from dilnas.data.stream import open_stream
 from dilnas.model import build_model, load_checkpoint
@@ -95,6 +95,35 @@ def test_ctrl_c_ends_two_workers_with_their_state_saved(photos, tmp_path):
     finished(command(*words(tmp_path, photos)))
     finished(command(*words(tmp_path, photos, "whole")))
     assert torch.equal(weights(tmp_path / "out"), weights(tmp_path / "whole"))
+
+
+@pytest.mark.slow
+def test_two_workers_train_as_one_with_a_batch_as_large(photos, tmp_path):
+    """Without batch norm, mixing, dropped paths; with steps in proportion to the gradient."""
+    (tmp_path / "net.yaml").write_text(NO_BATCH_NORM.to_yaml())
+    settings = recipe(
+        tmp_path, mixup=0.0, cutmix=0.0, drop_path=0.0, opt_eps=1.0, lr=1.0, weight_decay=0.0
+    )
+    for workers, accumulate in ((1, 1), (2, 3)):
+        finished(
+            command(
+                tmp_path / "net.yaml",
+                "--data",
+                photos,
+                "--recipe",
+                settings,
+                "--device",
+                "cpu",
+                "--workers",
+                workers,
+                "--accumulate",
+                accumulate,
+                "--out",
+                tmp_path / f"{workers}",
+            )
+        )
+    ends = [weights(tmp_path / name) for name in ("1", "2")]
+    torch.testing.assert_close(*ends, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.slow
