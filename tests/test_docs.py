@@ -99,8 +99,8 @@ def test_every_option_and_link_of_a_page_exists(name: str) -> None:
     """An option in the text is one of some command; a link leads to a file."""
     runner = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
     commands = (
-        ["profile"], ["compare"], ["calibrate"], ["predict"], ["search"], ["export"], ["report"],
-        ["space", "show"], ["space", "sample"], ["bench", "search"],
+        ["profile"], ["compare"], ["calibrate"], ["predict"], ["search"], ["export"], ["train"],
+        ["report"], ["space", "show"], ["space", "sample"], ["bench", "search"],
     )  # fmt: skip
     helped = "".join(runner.invoke(app, [*command, "--help"]).stdout for command in commands)
     ours = re.sub(r"^(tensorboard|optuna-dashboard|ray start) .*$", "", PAGES[name], flags=re.M)

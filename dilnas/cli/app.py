@@ -15,6 +15,7 @@ from dilnas.cli.profile import profile
 from dilnas.cli.report import report
 from dilnas.cli.search import search
 from dilnas.cli.space import app as space_app
+from dilnas.cli.train import train
 
 __all__ = ["app"]
 
@@ -27,6 +28,7 @@ Examples:
   dilnas predict base --profile NAME     its latency and memory, without running it
   dilnas search --budget-gflops 4        the Pareto front under a budget
   dilnas export runs/NAME --pick knee    one of them, ready for full training
+  dilnas train exports/NAME --data DIR   train it by the paper's recipe
   dilnas space show dilateformer         what a search may vary
   dilnas report runs/NAME                a search as a page to look at and pick from
   dilnas report profiles/                measured profiles side by side
@@ -71,6 +73,7 @@ app.command()(calibrate)
 app.command()(predict)
 app.command()(search)
 app.command()(export)
+app.command()(train)
 app.command()(report)
 app.add_typer(space_app, name="space")
 app.add_typer(bench_app, name="bench")

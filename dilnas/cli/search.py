@@ -124,6 +124,7 @@ def search(
 
       dilnas search --budget-ms 300 --profile amd-epyc/dilateformer-b8-224-fp32-t2
     """
+    from dilnas.cli.options import seconds_of
     from dilnas.cli.profile_options import image_sides
     from dilnas.cli.search_screen import Screen
     from dilnas.search import search as run
@@ -137,8 +138,8 @@ def search(
             budget_mb=budget_mb, budget_ms=budget_ms, profile=profile,
             img_size=size,
             objectives=tuple(objectives.split(",")), trials=trials,
-            time_limit=_seconds(time_limit, "--time-limit"), gpu_hours=gpu_hours,
-            final_seeds=final_seeds, trial_timeout=_seconds(trial_timeout, "--trial-timeout"),
+            time_limit=seconds_of(time_limit, "--time-limit"), gpu_hours=gpu_hours,
+            final_seeds=final_seeds, trial_timeout=seconds_of(trial_timeout, "--trial-timeout"),
             seed=seed, data=data,
             proxy=proxy, sampler=sampler, workers=workers, gpus_per_trial=gpus_per_trial,
             address=address, storage=storage, out=out, on_event=screen.show,
@@ -157,19 +158,6 @@ def _console(*, stderr: bool) -> Console:
 
     console = Console(stderr=stderr)
     return console if console.is_terminal else Console(stderr=stderr, width=140)
-
-
-def _seconds(text: str | None, where: str) -> float | None:
-    """Seconds of "90", "90s", "30m" or "2h". Raises InputError for anything else."""
-    from dilnas.errors import InputError
-
-    if text is None:
-        return None
-    unit = {"s": 1, "m": 60, "h": 3600}.get(text[-1:].lower())
-    try:
-        return float(text[:-1]) * unit if unit else float(text)
-    except ValueError:
-        raise InputError("not a time", where=where, expected="90s | 30m | 2h", got=text) from None
 
 
 def _print_end(console: Console, result: SearchResult, size: tuple[int, int] | None) -> None:

@@ -7,8 +7,9 @@ import io
 import os
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,10 @@ from dilnas.errors import DataError
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["ImageFiles", "OnProgress", "find_image_files", "read_image_files"]
+__all__ = [
+    "HELD_OUT", "SUFFIXES", "ImageFiles", "OnProgress", "decode_rgb", "find_image_files",
+    "read_image_files", "upright_rgb",
+]  # fmt: skip
 
 SUFFIXES = {".jpg", ".jpeg", ".png"}
 SPLIT_NAMES = ("train", "val", "test")
@@ -185,18 +189,58 @@ def _decode(path: Path, image_size: int) -> tuple[Tensor, bytes]:
 
     try:
         content = path.read_bytes()
-        with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as opened:
-            opened.draft("RGB", (image_size, image_size))
-            image = _rgb(ImageOps.exif_transpose(opened))
+    except OSError as error:
+        raise _unreadable(error, str(path)) from error
+    with _whole(content, str(path)):
+        image = _opened(content, image_size)
         fitted = ImageOps.fit(image, (image_size, image_size), Image.Resampling.BILINEAR)
+    pixels = torch.from_numpy(np.array(fitted)).permute(2, 0, 1)
+    return pixels, hashlib.sha256(content).digest()
+
+
+def decode_rgb(content: bytes, where: str) -> Image.Image:
+    """The upright RGB image in the bytes of a JPEG or PNG file.
+
+    Raises DataError naming ``where`` if they are not a whole image.
+    """
+    with _whole(content, where):
+        return _opened(content, None)
+
+
+def upright_rgb(image: Image.Image, where: str) -> Image.Image:
+    """The same of an image that another library has opened."""
+    from PIL import ImageOps
+
+    with _whole(b"?", where):
+        return _rgb(ImageOps.exif_transpose(image))
+
+
+def _opened(content: bytes, draft: int | None) -> Image.Image:
+    from PIL import Image, ImageOps
+
+    with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as opened:
+        if draft is not None:
+            opened.draft("RGB", (draft, draft))
+        return _rgb(ImageOps.exif_transpose(opened))
+
+
+@contextmanager
+def _whole(content: bytes, where: str) -> Iterator[None]:
+    """What Pillow raises on a file that is not a whole image, as a DataError."""
+    from PIL import Image
+
+    try:
+        yield
     except (
         OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError,
     ) as error:  # fmt: skip
-        if system := getattr(error, "strerror", None):
-            raise DataError(f"cannot be read: {system}", where=str(path)) from error
+        if getattr(error, "strerror", None):
+            raise _unreadable(error, where) from error
         reason = str(error)
         if "cannot identify" in reason:
             reason = "not a JPEG or PNG image" if content else "an empty file"
-        raise DataError(f"not a whole image: {reason}", where=str(path)) from error
-    pixels = torch.from_numpy(np.array(fitted)).permute(2, 0, 1)
-    return pixels, hashlib.sha256(content).digest()
+        raise DataError(f"not a whole image: {reason}", where=where) from error
+
+
+def _unreadable(error: Exception, where: str) -> DataError:
+    return DataError(f"cannot be read: {getattr(error, 'strerror', None) or error}", where=where)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from dilnas.errors import CheckpointError
 from dilnas.files import write_with
 
-__all__ = ["load_checkpoint", "read_state_dict", "save_weights"]
+__all__ = ["load_checkpoint", "load_pretrained", "read_state_dict", "save_weights"]
 
 WEIGHTS = ("model", "state_dict")
 EMA_WEIGHTS = ("model_ema", "state_dict_ema")
@@ -138,6 +138,28 @@ def load_checkpoint(model: nn.Module, path: str | os.PathLike[str], *, ema: bool
     state = read_state_dict(path, ema=ema)
     if isinstance(model, FeaturePyramid):
         state = {n: t for n, t in state.items() if not n.startswith(("norm.", "head."))}
+    _copy(state, model, path)
+
+
+def load_pretrained(model: nn.Module, path: str | os.PathLike[str], *, ema: bool = False) -> bool:
+    """Copy a checkpoint's weights into a classifier that is to be fine-tuned.
+
+    As ``load_checkpoint``, but a ``head`` of another number of classes, or none, is left aside:
+    the model's own stays. Returns whether the checkpoint's head was taken.
+    """
+    state = read_state_dict(path, ema=ema)
+    own = model.state_dict()
+    heads = [name for name in own if name.startswith("head.")]
+    fits = all(name in state and state[name].shape == own[name].shape for name in heads)
+    if not fits:
+        state = {name: tensor for name, tensor in state.items() if not name.startswith("head.")}
+        state |= {name: own[name] for name in heads}
+    _copy(state, model, path)
+    return fits
+
+
+def _copy(state: dict[str, Tensor], model: nn.Module, path: str | os.PathLike[str]) -> None:
+    """Copy ``state`` into ``model``. Raises CheckpointError naming what differs."""
     own = model.state_dict()
     state = {name: _reshaped(name, tensor, own) for name, tensor in state.items()}
     differences = [f"{name} missing" for name in own if name not in state]

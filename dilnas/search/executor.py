@@ -4,8 +4,6 @@ A *unit* is "train candidate N to rung r". Each is one Tune trial of one step in
 a promotion is just another unit and Tune's own state never matters: a restart asks the ledger and
 begins a new experiment. Tune's ``Searcher`` here is a door to two functions, its
 ``TrialScheduler`` runs what is pending.
-
-``TUNE_…`` and ``RAY_…`` variables below silence what Tune prints into the user's terminal.
 """
 
 from __future__ import annotations
@@ -14,104 +12,19 @@ import logging
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from dilnas.errors import DeviceError, InputError, RunError
+from dilnas.errors import RunError
+from dilnas.ray_session import QUIET, ray_session
 from dilnas.search.deaths import kept_error, last_line, why_dead
-from dilnas.search.settings import HOW_TO_JOIN
 from dilnas.search.unit import Evaluator, Finished, Outcome, Unit
 from dilnas.search.watch import watch
 from dilnas.search.worker import worker_class
 
-__all__ = ["ray_session", "run_units"]
-
-QUIET = {
-    # A driver killed with -9 leaves Ray's agents behind: they give up after this many seconds.
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_DEDUP_LOGS": "1",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_GLOBAL_CHECKPOINT_S": "100000",
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-    "TUNE_WARN_THRESHOLD_S": "100000",
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-    "TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "100000",
-}
-
-
-LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
-"""Set to 0, Ray binds to the loopback interface on every system; read when Ray is imported."""
-
-
-@contextmanager
-def ray_session(workers: int, *, gpus: float = 0, address: str | None = None) -> Iterator[None]:
-    """A Ray of our own on the loopback, or the cluster at ``address``; left as it was found.
-
-    Raises DeviceError where it has not the GPUs that one worker needs.
-    """
-    os.environ.update(QUIET)
-    if not address:
-        os.environ[LOOPBACK] = "0"
-    import ray
-
-    ours = not ray.is_initialized()
-    if ours:
-        options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-        if address:
-            options |= {"address": address}
-        else:
-            options |= {
-                # "local": also beside a cluster that somebody has started on this machine.
-                "address": "local", "num_cpus": workers, "include_dashboard": False,
-                "_node_ip_address": "127.0.0.1",
-            }  # fmt: skip
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                ray.init(**options)
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            text = str(error).strip().split("\n")[0]
-            if address and _wants_token(error):
-                raise InputError(
-                    "this Ray cluster asks for a token", where="--address", expected=HOW_TO_JOIN,
-                    got=address,
-                ) from error  # fmt: skip
-            if address:
-                raise InputError(f"no Ray cluster: {text}", where="--address") from error
-            raise DeviceError(f"Ray does not start: {text}", where="this machine") from error
-        ray._private.worker.print_to_stdstream = _discard
-    try:
-        have = ray.cluster_resources().get("GPU", 0)
-        if gpus > have:
-            raise DeviceError(
-                "a worker needs more GPUs than there are", where="--gpus-per-trial",
-                expected=f"<= {have:g}", got=gpus,
-            )  # fmt: skip
-        yield
-    finally:
-        if ours:
-            ray.shutdown()
-
-
-def _wants_token(error: BaseException | None) -> bool:
-    """Whether a cluster was there and refused a driver that showed it no token."""
-    while error is not None:
-        if "RAY_AUTH_MODE" in str(error):  # what Ray says, under several types
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-def _discard(*_: Any, **__: Any) -> None:
-    """In place of what writes "(raylet) A worker died …" to stdout: the ledger has the reason."""
+__all__ = ["QUIET", "ray_session", "run_units"]
 
 
 def run_units(

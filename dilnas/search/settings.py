@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 import os
 import re
-import socket
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dilnas.errors import DeviceError, InputError
+from dilnas.ray_session import check_cluster as _check_cluster
 from dilnas.search.candidate import COST_NAMES
 from dilnas.search.finals import default_seeds
 from dilnas.search.storage import shown_url
@@ -22,12 +20,6 @@ from dilnas.sizes import ImageSize, plain_size, sides_of, size_text
 __all__ = ["SAMPLERS", "Settings", "Workplace", "default_directory"]
 
 SAMPLERS = ("auto", "ehvi", "gp", "tpe", "nsga2", "random")
-
-HOW_TO_JOIN = "RAY_AUTH_MODE=token and the cluster's token in ~/.ray/auth_token"
-"""What a driver needs for a cluster that a process with authentication has started."""
-
-CLUSTER_SECONDS = 12
-"""How long a Ray cluster may take to answer."""
 
 DEFAULT_TRIALS = 24
 MOST_TRIALS = 100_000
@@ -265,39 +257,6 @@ class Workplace:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _check_cluster(address: str) -> None:
-    """Raise InputError unless a Ray cluster answers at HOST:PORT, or "auto".
-
-    Asked in a process of its own: Ray's client retries for minutes and logs into the terminal.
-    """
-    host, _, port = address.rpartition(":")
-    known = address == "auto" or (host and port.isdecimal() and "/" not in host)
-    if not known:
-        raise InputError(
-            "must be a Ray cluster", where="--address", expected="HOST:PORT | auto", got=address
-        )
-    try:
-        if address != "auto":  # a closed port is known at once
-            socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
-    except (OSError, OverflowError) as error:
-        raise InputError(
-            f"no Ray cluster answers: {error}", where="--address", got=address
-        ) from error
-    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
-    try:
-        subprocess.run(command, check=True, capture_output=True, timeout=CLUSTER_SECONDS)  # noqa: S603
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        said = (error.stdout or b"") + (error.stderr or b"")
-        if b"authentication" in said.lower():
-            raise InputError(
-                "this Ray cluster asks for a token",
-                where="--address",
-                expected=HOW_TO_JOIN,
-                got=address,
-            ) from error
-        raise InputError("no Ray cluster answers", where="--address", got=address) from error
 
 
 def _gpus_here() -> int:

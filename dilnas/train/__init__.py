@@ -1,5 +1,7 @@
-"""The one trainer; a proxy is this trainer at low fidelity, a rung a fidelity to compare at."""
+"""Training: proxies, which compare candidates rung by rung, and full training by a recipe."""
 
+from dilnas.train.full import TrainingResult, full_training
+from dilnas.train.full_recipe import TrainRecipe, read_recipe
 from dilnas.train.proxy import PROXIES, Proxy, proxy, proxy_architecture
 from dilnas.train.recipe import Recipe
 from dilnas.train.rungs import RungResult, evaluate, train_to_rung
@@ -12,11 +14,15 @@ __all__ = [
     "Proxy",
     "Recipe",
     "RungResult",
+    "TrainRecipe",
     "Trained",
     "Trainer",
+    "TrainingResult",
     "evaluate",
+    "full_training",
     "proxy",
     "proxy_architecture",
+    "read_recipe",
     "train_to_rung",
     "trained_model",
 ]

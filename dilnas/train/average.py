@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["WeightAverage"]
+__all__ = ["DecayAverage", "WeightAverage"]
 
 
 class WeightAverage:
@@ -36,8 +36,10 @@ class WeightAverage:
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Take in the weights after ``step`` steps (1-based)."""
-        share = (self.gamma + 1) / (self.gamma + step)
-        torch._foreach_lerp_(self._mine, self._theirs, share)
+        torch._foreach_lerp_(self._mine, self._theirs, self._share(step))
+
+    def _share(self, step: int) -> float:
+        return (self.gamma + 1) / (self.gamma + step)
 
     def synchronise(self) -> None:
         """Copy what is counted, not averaged (batch norm's number of batches)."""
@@ -53,3 +55,18 @@ class WeightAverage:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of ``state_dict``."""
         self.model.load_state_dict(state)
+
+
+class DecayAverage(WeightAverage):
+    """Exponential moving average with a fixed ``decay``, as timm and DeiT have it.
+
+    After each update it is decay · average + (1 - decay) · weights. It starts as the initial
+    weights, and after n updates still holds decay^n of them.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        super().__init__(model, 0.0)
+        self.decay = decay
+
+    def _share(self, step: int) -> float:
+        return 1 - self.decay

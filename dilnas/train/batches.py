@@ -128,26 +128,41 @@ def augment(images: Tensor, shift: int, flip: bool, generator: torch.Generator) 
 def mix(
     images: Tensor, labels: Tensor, recipe: Recipe, num_classes: int, source: random.Random
 ) -> tuple[Tensor, Tensor]:
+    """``mixed`` by the alphas of ``recipe``; with both, each takes half the batches."""
+    return mixed(images, labels, num_classes, source, mixup=recipe.mixup, cutmix=recipe.cutmix)
+
+
+def mixed(
+    images: Tensor,
+    labels: Tensor,
+    num_classes: int,
+    source: random.Random,
+    *,
+    mixup: float,
+    cutmix: float,
+    switch: float = 0.5,
+) -> tuple[Tensor, Tensor]:
     """Blend (mixup) or paste (CutMix) each image of a batch with its opposite in the batch.
 
     Zhang et al., arXiv 1710.09412; Yun et al., arXiv 1905.04899. The targets are blended by the
-    share of each image.
+    share of each image. ``mixup`` and ``cutmix`` are alphas, 0 is off; with both, CutMix has the
+    chance ``switch``.
     """
-    cut = recipe.cutmix > 0 and (recipe.mixup == 0 or source.random() < 0.5)
-    alpha = recipe.cutmix if cut else recipe.mixup
+    cut = cutmix > 0 and (mixup == 0 or source.random() < switch)
+    alpha = cutmix if cut else mixup
     share = source.betavariate(alpha, alpha)
     if cut:
         height, width = images.shape[-2:]
         side = math.sqrt(1 - share)
         top, bottom = _span(source.random(), side, height)
         left, right = _span(source.random(), side, width)
-        mixed = images.clone()
-        mixed[..., top:bottom, left:right] = images.flip(0)[..., top:bottom, left:right]
+        blended = images.clone()
+        blended[..., top:bottom, left:right] = images.flip(0)[..., top:bottom, left:right]
         share = 1 - (bottom - top) * (right - left) / (height * width)
     else:
-        mixed = torch.lerp(images.flip(0), images, share)
+        blended = torch.lerp(images.flip(0), images, share)
     targets = functional.one_hot(labels, num_classes).to(images.dtype)
-    return mixed, torch.lerp(targets.flip(0), targets, share)
+    return blended, torch.lerp(targets.flip(0), targets, share)
 
 
 def _span(centre: float, side: float, length: int) -> tuple[int, int]:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-import pickle
-import struct
 import time
-import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +15,11 @@ import torch
 from dilnas.arch import Architecture
 from dilnas.data import DataSplits
 from dilnas.errors import CheckpointError, InputError, RunError
-from dilnas.files import full_disk, write_atomic, write_with
+from dilnas.files import write_atomic
 from dilnas.model import build_model
 from dilnas.train.batches import Normalise, derived_seed
 from dilnas.train.proxy import Proxy, proxy_architecture, training_share
+from dilnas.train.state_file import read_state, write_state
 from dilnas.train.trainer import OnProgress, Trainer, score, training_device
 
 __all__ = ["CHECKPOINT", "CURVE", "RungResult", "evaluate", "train_to_rung"]
@@ -31,12 +29,6 @@ CHECKPOINT, CURVE = "checkpoint.pt", "curve.json"
 
 FORMAT = 1
 """Version of the checkpoint. 1: first."""
-
-LOAD_ERRORS = (
-    OSError, EOFError, RuntimeError, LookupError, ValueError, TypeError, AttributeError,
-    struct.error, pickle.UnpicklingError,
-)  # fmt: skip
-"""What the safe loader raises on bytes that are no checkpoint."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,14 +207,7 @@ def _write(
         "results": rows,
         "trainer": trainer.state_dict(),
     }
-    with write_with(directory / CHECKPOINT, kind=RunError) as temporary:
-        try:
-            with temporary.open("wb") as file:  # so that Python sees why writing fails
-                torch.save(state, file)
-        except RuntimeError as error:  # torch, about a zip file that is not as long as it should be
-            if (full := full_disk(error)) is None:
-                raise
-            raise OSError(full.errno, full.strerror) from error
+    write_state(directory / CHECKPOINT, state)
     curve = [
         {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
         for row in rows
@@ -233,17 +218,7 @@ def _write(
 
 def _read(path: Path, identity: dict[str, str]) -> dict[str, Any]:
     """The checkpoint at ``path``, tensors and plain data only, if it belongs to ``identity``."""
-    damaged = CheckpointError(
-        "damaged, or not a checkpoint of dilnas: remove it to train anew", where=str(path)
-    )
-    if not zipfile.is_zipfile(path):
-        raise damaged
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except LOAD_ERRORS as error:
-        raise damaged from error
-    if not isinstance(state, dict) or state.get("dilnas_checkpoint") != FORMAT:
-        raise CheckpointError("not a checkpoint of this version of dilnas", where=str(path))
+    state = read_state(path, "dilnas_checkpoint", FORMAT)
     for name, expected in identity.items():
         got = state["identity"].get(name)
         if got != expected:
@@ -251,4 +226,4 @@ def _read(path: Path, identity: dict[str, str]) -> dict[str, Any]:
                 f"belongs to another candidate: its {name} differs", where=str(path),
                 expected=expected, got=got,
             )  # fmt: skip
-    return dict(state)
+    return state

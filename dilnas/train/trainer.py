@@ -1,4 +1,4 @@
-"""Trainer: the one training loop, for proxies and for full training."""
+"""Trainer: the training loop of proxies; that of full training is ``dilnas.train.loop``."""
 
 from __future__ import annotations
 

@@ -135,6 +135,15 @@ def test_every_shipped_space_is_shown_and_checked(name: str, tmp_path: Path) -> 
         ("export nope", "tiny | small | base"),
         ("export folder", "run.json is missing"),
         ("export tiny --pick knee", "only a run"),
+        ("train nope", "tiny | small | base"),
+        ("train folder", "this is a folder"),
+        ("train tiny --data nope", "hf:PATH"),
+        ("train tiny --data folder", "holds no data set"),
+        ("train tiny --num-classes 5", "expected 10, got 5"),
+        ("train tiny --finetune nope.pth", "no such checkpoint file"),
+        ("train tiny --recipe nope.yaml", "No such file"),
+        ("train tiny --save-every soon", "90s | 30m | 2h"),
+        ("train tiny --address nowhere", "HOST:PORT"),
     ],
 )
 def test_a_bad_value_is_one_line_and_leaves_nothing_behind(
@@ -147,7 +156,7 @@ def test_a_bad_value_is_one_line_and_leaves_nothing_behind(
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has one")
-@pytest.mark.parametrize("command", ["profile", "export"])
+@pytest.mark.parametrize("command", ["profile", "export", "train"])
 def test_cuda_on_a_machine_without_it_is_one_line(command: str, tmp_path: Path) -> None:
     """Not torch's own message, and no export is begun."""
     line = refused(command, "tiny", "--device", "cuda", cwd=tmp_path)
@@ -172,6 +181,7 @@ def unwritable(tmp_path: Path) -> Path:
         "profile tiny --no-latency --out {}/x.json",
         "export tiny --no-latency --out {}/x",
         "search --space smoke --proxy smoke --trials 1 --out {}/x",
+        "train tiny --epochs 1 --batch-size 1000 --out {}/x",
     ],
 )
 def test_a_folder_that_cannot_be_written_is_named(

@@ -17,7 +17,7 @@ from cli_process import dilnas
 
 GOLDEN = Path(__file__).parent / "golden"
 COMMANDS = (
-    "", "profile", "compare", "calibrate", "predict", "search", "export", "report",
+    "", "profile", "compare", "calibrate", "predict", "search", "export", "train", "report",
     "space", "space list", "space show", "space sample", "space check", "bench search",
 )  # fmt: skip
 
