@@ -49,6 +49,7 @@ class TrainRecipe:
             authors' 1e-3 · batch / 512 is 2e-3 at 1024.
         lr_base, lr_base_size: with these and without ``lr``, the rate is
             lr_base · batch / lr_base_size.
+        lr_base_scale: "linear"; timm's default for adamw would be the square root.
         sched: "cosine".
         sched_on_updates: the rate changes at every update instead of every epoch.
         warmup_epochs, warmup_lr: the rate rises linearly from warmup_lr over these epochs.
@@ -82,6 +83,7 @@ class TrainRecipe:
     lr: float | None = 2e-3
     lr_base: float | None = None
     lr_base_size: int = 512
+    lr_base_scale: str = "linear"
     sched: str = "cosine"
     sched_on_updates: bool = False
     warmup_epochs: float = 10.0
@@ -188,6 +190,7 @@ class TrainRecipe:
                     "not a setting of a training that dilnas knows; it would be ignored",
                     where=str(name), expected=", ".join(known),
                 )  # fmt: skip
+        values |= {"img_size": _side(values["img_size"])} if "img_size" in values else {}
         if isinstance(values.get("aug_repeats"), bool):
             values["aug_repeats"] = 3 if values["aug_repeats"] else 0
         if "lr_base" in values:
@@ -207,12 +210,25 @@ LIMITS: tuple[tuple[str, float, float], ...] = (
 )  # fmt: skip
 
 CHOICES: dict[str, tuple[str, ...]] = {
+    "lr_base_scale": ("linear",),
     "sched": ("cosine",),
     "opt": ("adamw",),
     "interpolation": ("bicubic", "bilinear", "random"),
     "remode": ("pixel", "const", "rand"),
     "amp_dtype": ("float16", "bfloat16"),
 }
+
+
+def _side(size: Any) -> Any:
+    """224 of timm's input_size [3, 224, 224]; what is no such list is left to be checked."""
+    if not isinstance(size, list | tuple) or len(size) != 3:
+        return size
+    if size[1] != size[2]:
+        raise InputError(
+            "dilnas trains on square images; --img-size gives a side", where="input_size",
+            expected="[channels, side, side]", got=list(size),
+        )  # fmt: skip
+    return size[1]
 
 
 def _typed(name: str, value: Any, kind: Any) -> Any:

@@ -1,6 +1,7 @@
 """The recipe of full training and its learning rate, number by number."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -78,6 +79,23 @@ def test_a_recipe_file_is_read_by_timms_names(tmp_path):
     found = read_recipe(file)
     assert (found.epochs, found.aa, found.crop_pct, found.mixup) == (5, None, 0.875, 0.8)
     assert TrainRecipe.from_dict(found.to_dict()) == found
+
+
+def test_the_recipe_of_an_export_is_the_papers(tmp_path):
+    """Every line that dilnas export writes is read, and means what the default is."""
+    from dilnas import variant
+    from dilnas.export.recipe import recipe_yaml
+
+    path = tmp_path / "recipe.yaml"
+    path.write_text(recipe_yaml(variant("tiny")))
+    found, default = read_recipe(path), TrainRecipe()
+    assert found.peak_lr == default.peak_lr == 2e-3
+    assert replace(found, lr=default.lr, lr_base=None) == default
+    path.write_text(recipe_yaml(variant("tiny"), (64, 96)))
+    with pytest.raises(InputError, match="square images"):
+        read_recipe(path)
+    path.write_text("input_size: [3, 64, 64]")
+    assert read_recipe(path).img_size == 64
 
 
 def test_a_recipe_file_that_dilnas_once_wrote_is_understood(tmp_path):
