@@ -20,7 +20,15 @@ NUMBERS, SEARCH = PAGES["numbers.md"], PAGES["search.md"]
 
 
 OTHER_PROGRAMS = frozenset(
-    ("--config", "--data-dir", "--lr", "--model", "--model-kwargs", "--nproc-per-node")
+    (
+        "--aug-repeats",
+        "--config",
+        "--data-dir",
+        "--lr",
+        "--model",
+        "--model-kwargs",
+        "--nproc-per-node",
+    )
 )
 """Options of timm's train script and of torchrun."""
 

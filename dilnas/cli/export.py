@@ -126,7 +126,7 @@ def export(
 
 
 def _say(step: str) -> None:
-    """Conversions take from seconds to a minute each."""
+    """Conversions take from seconds to two minutes each."""
     sys.stderr.write(f"{step} …\n")
     sys.stderr.flush()
 

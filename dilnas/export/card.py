@@ -78,6 +78,7 @@ def _head(source: Source, profile: Profile) -> str:
         ("dilations of MSDA", _joined(list(stage.dilations) or "–" for stage in a.stages)),
         ("MLP ratios", _joined(f"{stage.mlp_ratio:g}" for stage in a.stages)),
         ("stem, downsampling, position", f"{a.stem}, {a.downsample}, {a.pos_embed}"),
+        ("input channels, classes", f"{a.in_chans}, {a.num_classes or 'none'}"),
         ("parameters", f"{cost.params:,} ({cost.params / 1e6:.3f} M)"),
         (f"GFLOPs at {cost.height} x {cost.width}", f"{cost.flops / 1e9:.4g}"),
         *_against_tiny(source, profile),

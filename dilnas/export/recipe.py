@@ -42,7 +42,7 @@ OFFICIAL_RECIPE: dict[str, tuple[object, str]] = {
     "reprob": (0.25, "main.py"),
     "remode": ("pixel", "main.py"),
     "recount": (1, "main.py"),
-    "aug_repeats": (3, "main.py: each image three times in an epoch's draw (DeiT)"),
+    "aug_repeats": (3, "main.py: each image thrice in an epoch's draw; timm on one process: 0"),
     "train_interpolation": ("bicubic", "main.py"),
     "model_ema": (True, "main.py; the authors evaluate and select the weights without EMA"),
     "model_ema_decay": (0.99996, "main.py"),
