@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import re
 import shutil
 import signal
 import threading
@@ -42,6 +43,9 @@ LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
 """Workers on one machine speak to each other through it alone."""
 
 ASK_EVERY_S = 0.5
+
+BEREFT = re.compile(r"gloo/transport|Connection (closed|reset) by peer|ncclRemoteError|actor died")
+"""What is raised where another worker has gone without a word."""
 
 
 class Stop:
@@ -193,6 +197,8 @@ class _Ended:
         if self.finished is not None and self.cause is None:
             return self.finished
         reason = self.crash or " ".join(str(self.cause).split())[-300:]
+        if BEREFT.search(reason):
+            reason = "it was killed, or its machine lost; perhaps for lack of memory"
         raise RunError(
             f"a worker died: {reason}; the same command goes on from the last state",
             where=str(job.directory),

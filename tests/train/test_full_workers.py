@@ -1,5 +1,6 @@
 """Full training by two workers of Ray Train, killed and interrupted as a user would."""
 
+import contextlib
 import json
 import os
 import signal
@@ -95,6 +96,36 @@ def test_ctrl_c_ends_two_workers_with_their_state_saved(photos, tmp_path):
     finished(command(*words(tmp_path, photos)))
     finished(command(*words(tmp_path, photos, "whole")))
     assert torch.equal(weights(tmp_path / "out"), weights(tmp_path / "whole"))
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_is_one_line_and_the_state_is_kept(photos, tmp_path):
+    """As by the system when memory runs out: exit code 2, and the same command goes on."""
+    process = command(*words(tmp_path, photos))
+    until(process, (tmp_path / "out" / "state.pt").exists)
+    raylet = next(pid for pid in descendants(process.pid) if "raylet/raylet" in line_of(pid))
+    os.kill(workers_under(raylet)[0], signal.SIGKILL)
+    _, err = finished(process, 2)
+    assert "a worker died: it was killed" in err.splitlines()[-1] and "Traceback" not in err
+    finished(command(*words(tmp_path, photos)))
+
+
+def line_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+
+
+def descendants(pid: int) -> list[int]:
+    found = []
+    for folder in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            above = int((folder / "stat").read_text().rsplit(") ", 1)[1].split()[1])
+            if above == pid:
+                found.append(int(folder.name))
+    return found + [below for child in found for below in descendants(child)]
+
+
+def workers_under(raylet: int) -> list[int]:
+    return [pid for pid in descendants(raylet) if "TrainWorker" in line_of(pid)]
 
 
 @pytest.mark.slow
