@@ -59,9 +59,28 @@ def transforms(
         raise InputError(
             "not an augmentation that timm knows", where="aa", got=recipe.aa
         ) from error
+    _mend(train)
     still = "bicubic" if recipe.interpolation == "random" else recipe.interpolation
     crop = {"interpolation": still, "crop_pct": recipe.crop_pct}
     return train, create_transform(**shared, **crop, is_training=False)
+
+
+def _mend(transform: Any) -> None:
+    """Strong posterising asks Pillow to keep 0 bits, and Pillow 13 refuses: do it ourselves."""
+    for step in transform.transforms:
+        policies = getattr(step, "policy", ())
+        for op in (*getattr(step, "ops", ()), *(op for policy in policies for op in policy)):
+            if op.name.startswith("Posterize"):
+                op.aug_fn = posterized
+
+
+def posterized(image: Any, bits_to_keep: int, **_: Any) -> Any:
+    """A picture with that many of the highest bits of each value: 0 is black, 8 the picture."""
+    from PIL import Image, ImageOps
+
+    if bits_to_keep < 1:
+        return Image.new(image.mode, image.size)
+    return image if bits_to_keep >= 8 else ImageOps.posterize(image, bits_to_keep)
 
 
 class MemoryTransform:
