@@ -19,6 +19,14 @@ PAGES = {path.name: path.read_text(encoding="utf-8") for path in sorted(DOCS.glo
 NUMBERS, SEARCH = PAGES["numbers.md"], PAGES["search.md"]
 
 
+COMMANDS = (
+    ["profile"], ["compare"], ["calibrate"], ["predict"], ["search"], ["export"], ["train"],
+    ["report"], ["space", "show"], ["space", "sample"], ["bench", "search"],
+)  # fmt: skip
+
+PLAIN = frozenset(("--help", "--seed", "--json", "--latency"))
+"""Options that their line of help explains."""
+
 OTHER_PROGRAMS = frozenset(
     (
         "--aug-repeats",
@@ -106,14 +114,20 @@ def test_every_file_named_is_one_of_a_run_directory() -> None:
 def test_every_option_and_link_of_a_page_exists(name: str) -> None:
     """An option in the text is one of some command; a link leads to a file."""
     runner = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
-    commands = (
-        ["profile"], ["compare"], ["calibrate"], ["predict"], ["search"], ["export"], ["train"],
-        ["report"], ["space", "show"], ["space", "sample"], ["bench", "search"],
-    )  # fmt: skip
-    helped = "".join(runner.invoke(app, [*command, "--help"]).stdout for command in commands)
+    helped = "".join(runner.invoke(app, [*command, "--help"]).stdout for command in COMMANDS)
     ours = re.sub(r"^(tensorboard|optuna-dashboard|ray start) .*$", "", PAGES[name], flags=re.M)
     named = set(re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", ours))
     for option in sorted(named - OTHER_PROGRAMS):
         assert option in helped, option
     for target in re.findall(r"\]\(((?!https?:)[^)#]+)\)", PAGES[name]):
         assert (DOCS / target).exists(), target
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_option_of_a_command_stands_in_some_page(command: list[str]) -> None:
+    """But for those that need no more than their line of help."""
+    runner = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
+    pages = "".join(PAGES.values())
+    helped = runner.invoke(app, [*command, "--help"]).stdout
+    options = set(re.findall(r"^│ (--[a-z][a-z-]+)", helped, re.M)) - PLAIN
+    assert [option for option in sorted(options) if option not in pages] == []
