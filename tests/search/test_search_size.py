@@ -204,7 +204,7 @@ def test_what_is_exported_of_it_is_of_that_size(run: RunDirectory, tmp_path: Pat
     result = export(run.path, "best", out=tmp_path / "out", latency=False)
     assert (result.profile.cost.height, result.profile.cost.width) == SIZE
     assert result.to_dict()["image_size"] == [64, 96]
-    card = (tmp_path / "out" / "card.md").read_text(encoding="utf-8")
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert "64 x 96" in card and "image_size" in card
     words = [
         "export",
