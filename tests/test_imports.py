@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "dilnas"
 ROOMS = (
     ("errors", "lazy"),
     ("files", "sizes"),
-    ("lock", "ray_session"),
+    ("interrupt", "lock", "ray_session"),
     ("stage", "arch", "official"),
     ("variants",),
     ("records",),

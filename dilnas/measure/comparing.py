@@ -31,6 +31,7 @@ from dilnas.measure.subject import Subject
 from dilnas.measure.verdict import MARGINS, Rule, estimate, fewest, judge_all
 from dilnas.measure.workload import Runnable
 from dilnas.records import Comparison, Contender, Cost, Workload
+from dilnas.sizes import sides_of
 
 __all__ = ["compare"]
 
@@ -99,7 +100,7 @@ def compare(
 
     if compile and cuda_graph:
         raise InputError("compile or a CUDA graph, not both", where="--compile --cuda-graph")
-    height, width = _sides(img_size)
+    height, width = sides_of(img_size)
     workload = Workload(
         batch_size=batch_size, height=height, width=width, dtype=dtype, mode=mode,
         compile="compile" if compile else "graph" if cuda_graph else "eager",
@@ -122,16 +123,6 @@ def compare(
         seed=seed,
     )
     return _run(plan, open_device(where), on_progress)
-
-
-def _sides(img_size: object) -> tuple[int, int]:
-    """(height, width); whether they are sides is for the cost, or the model, to say."""
-    sides = img_size if isinstance(img_size, tuple | list) else (img_size, img_size)
-    if len(sides) != 2:
-        raise InputError(
-            "must be one side or (height, width)", where="--img-size", got=str(img_size)
-        )
-    return sides[0], sides[1]
 
 
 def _schedule(rounds: int | None, time_limit: float | None) -> Schedule:

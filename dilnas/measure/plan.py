@@ -14,6 +14,7 @@ from dilnas.measure.limits import check_workload
 from dilnas.measure.published import published_notes, variant_of
 from dilnas.records import Profile, Workload
 from dilnas.runs import resolve
+from dilnas.sizes import sides_of
 
 __all__ = ["MAX_WORKLOADS", "NOT_RUN", "Axes", "Parts", "plans"]
 
@@ -78,7 +79,7 @@ def plans(
     from dilnas.cost import cost
 
     name, architecture = _named(spec)
-    sizes = tuple(_sides(size) for size in _axis("--img-size", axes.img_sizes))
+    sizes = tuple(sides_of(size) for size in _axis("--img-size", axes.img_sizes))
     given = (
         _axis("--img-size", sizes),
         _axis("--mode", axes.modes),
@@ -169,13 +170,3 @@ def _named(spec: str | PurePath | Architecture) -> tuple[str, Architecture]:
             where="architecture", got=type(spec).__name__,
         )  # fmt: skip
     return resolve(str(spec))
-
-
-def _sides(img_size: object) -> tuple[int, int]:
-    """(height, width); whether the strides allow them is cost's to say."""
-    sides = img_size if isinstance(img_size, tuple | list) else (img_size, img_size)
-    if len(sides) != 2:
-        raise InputError(
-            "must be one side or (height, width)", where="--img-size", got=str(img_size)
-        )
-    return sides[0], sides[1]

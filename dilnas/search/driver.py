@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from dilnas.errors import DeviceError, RunError
 from dilnas.files import remove_leftovers, write_atomic
+from dilnas.interrupt import interruptible
 from dilnas.runs import RunDirectory
 from dilnas.search.accounts import write_accounts
 from dilnas.search.background import RayInBackground
@@ -29,7 +30,6 @@ from dilnas.search.events import Event, Note, Progress, SearchResult
 from dilnas.search.executor import run_units
 from dilnas.search.head import opened
 from dilnas.search.history import HistoryRow, history
-from dilnas.search.interrupt import interruptible
 from dilnas.search.latency import FrontLatency
 from dilnas.search.lease import Lease, held
 from dilnas.search.ledger import Ledger
@@ -182,7 +182,7 @@ class _Search:
             )
         self._ledger.begin(self._clock.before, ray.gpus)
         try:
-            with interruptible(self._loop):
+            with interruptible(self._loop.interrupt):
                 if not self._limits.over():
                     self._train(ray.ready())
                 self._end_trials()

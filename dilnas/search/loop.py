@@ -98,6 +98,10 @@ class Loop:
 
     # --- what to do next --------------------------------------------------------------------
 
+    def interrupt(self) -> None:
+        """Stop at the next ``poll``: what Ctrl-C asks for."""
+        self.interrupted = True
+
     def poll(self) -> None:
         """Raise KeyboardInterrupt if a Ctrl-C came since: between two writes, not inside one.
 

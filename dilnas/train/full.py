@@ -15,6 +15,7 @@ from typing import Any
 from dilnas.data.resize import check_image_size
 from dilnas.data.stream import DataStream, open_stream
 from dilnas.errors import RunError
+from dilnas.interrupt import interruptible
 from dilnas.lock import check_writable, run_lock
 from dilnas.ray_session import check_cluster
 from dilnas.runs import resolve
@@ -166,7 +167,7 @@ class _Training:
                 head = folder.head() or head
             self._tell_of_before(head)
             stop = Stop()
-            with stop.on_interrupt():
+            with interruptible(stop.set):
                 finished = self._run(stop, address)
             result = self._result(trained=True, interrupted=not finished)
             head |= {"finished": finished, "best": result.best, "skipped": result.skipped}

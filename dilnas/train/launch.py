@@ -7,13 +7,11 @@ import os
 import random
 import re
 import shutil
-import signal
 import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -58,23 +56,9 @@ class Stop:
         """Asked by the loop."""
         return self.wanted
 
-    @contextmanager
-    def on_interrupt(self) -> Iterator[None]:
-        """First Ctrl-C: stop after this update, with the state saved. Second: at once."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = signal.getsignal(signal.SIGINT)
-
-        def stop(number: int, frame: Any) -> None:
-            self.wanted = True
-            signal.signal(signal.SIGINT, before)
-
-        signal.signal(signal.SIGINT, stop)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
+    def set(self) -> None:
+        """Stop after this update, with the state saved."""
+        self.wanted = True
 
 
 def run_here(job: Job, stream: DataStream, tell: OnEvent, stop: Callable[[], bool]) -> bool:
