@@ -22,7 +22,7 @@ def sides_of(size: object, *, where: str = "--img-size") -> tuple[int, int]:
     if len(sides) != 2 or not all(_is_side(side) for side in sides):
         raise InputError(
             "must be one side or (height, width)", where=where,
-            expected="224 or (800, 1280)", got=str(size),
+            expected="224 or (800, 1280)", got=repr(size),
         )  # fmt: skip
     return sides[0], sides[1]
 

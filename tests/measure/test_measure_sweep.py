@@ -194,7 +194,7 @@ def test_a_bug_in_the_middle_of_a_sweep_is_not_a_row(monkeypatch: pytest.MonkeyP
         ({"batch_sizes": (True,)}, "--batch-size: out of range"),
         ({"img_sizes": (32, (32, 33))}, "img_size: image sides must be multiples"),
         ({"img_sizes": (32, (32, 32))}, "--img-size: named twice"),
-        ({"img_sizes": ("32",)}, "img_size"),
+        ({"img_sizes": ("32",)}, "--img-size: must be one side"),
         ({"dtypes": ("fp32", "fp8")}, "--dtype: unknown choice"),
         ({"dtypes": "fp32"}, "--dtype: must be a list"),
         ({"modes": ("inference", "play")}, "--mode: unknown choice"),
