@@ -19,16 +19,14 @@ def sides_of(size: object, *, where: str = "--img-size") -> tuple[int, int]:
     Whether the strides allow them is for the network to say. Raises InputError for anything else.
     """
     sides = size if isinstance(size, tuple | list) else (size, size)
-    if len(sides) != 2 or not all(_is_side(side) for side in sides):
+    if len(sides) != 2 or not all(type(side) is int for side in sides):
         raise InputError(
             "must be one side or (height, width)", where=where,
             expected="224 or (800, 1280)", got=repr(size),
         )  # fmt: skip
+    if min(sides) < 1:
+        raise InputError("must be positive", where=where, expected=">= 1", got=min(sides))
     return sides[0], sides[1]
-
-
-def _is_side(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def plain_size(sides: Sequence[int]) -> Any:
