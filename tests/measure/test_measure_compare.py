@@ -287,7 +287,7 @@ def test_options_are_checked_before_anything_is_built(
 @pytest.mark.parametrize("side", [0, -32, 1 << 20])
 def test_foreign_models_need_sides_too(here: Path, side: int) -> None:
     """Where no strides say what is allowed, a number of pixels is still one."""
-    with pytest.raises(InputError, match="--img-size: must be positive|out of range"):
+    with pytest.raises(InputError, match=r"--img-size: must be positive|out of range"):
         quick("h3_models:grey", "h3_models:slow", img_size=side)
 
 
