@@ -207,7 +207,7 @@ def test_another_image_size_is_refused(text: str) -> None:
         (("tiny", "--batch-size", "1,2", "--roofline", "x.html"), InputError, "one workload"),
         (("tiny", "--compile", "--breakdown"), InputError, "eager mode only"),
         (("tiny", "--img-size", "225"), InputError, "224 or 256"),
-        (("tiny", "--img-size", "0"), InputError, "img_size"),
+        (("tiny", "--img-size", "0"), InputError, "--img-size: must be positive"),
         (("tiny", "--dtype", "fp8"), InputError, "fp32 | tf32"),
         (("tiny", "--mode", "play"), InputError, "inference | train"),
         (("tiny", "--threads", "-1"), InputError, "--threads"),

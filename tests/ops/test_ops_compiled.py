@@ -37,7 +37,7 @@ def compiled(*words: str) -> dict[str, dict[str, int]]:
     [
         ("bfloat16", 24, 3),
         ("float32", 32, 3),
-        ("bfloat16", 32, 7),
+        pytest.param("bfloat16", 32, 7, marks=pytest.mark.slow),
         pytest.param("float16", 64, 5, marks=pytest.mark.slow),
         pytest.param("float32", 64, 7, marks=pytest.mark.slow),
     ],

@@ -103,19 +103,14 @@ def test_where_the_device_is_there_the_front_is_measured(tmp_path, cluster, foun
 
 
 def test_a_run_is_not_gone_on_with_by_another_calibration(tmp_path, cluster, found):
-    """The samples differ: the run directory is refused in one line."""
+    """The samples differ: the run directory is refused in one line. Nor without one, also where
+    latency is neither budget nor objective: its columns would end half way.
+    """
     run(tmp_path, written(found, tmp_path), trials=4)
     other = written(calibration(space="smoke", networks=80, seed=1), tmp_path, "other.json")
-    with pytest.raises(RunError, match="holds another search: calibration differs"):
-        run(tmp_path, other, trials=4)
-
-
-def test_nor_without_the_one_that_it_began_with(tmp_path, cluster, found):
-    """Also where latency was neither budget nor objective: its columns would end half way."""
-    options = {"space": "smoke", "proxy": "smoke", "trials": 2, "out": str(tmp_path / "run")}
-    search(**options, profile=written(found, tmp_path))
-    with pytest.raises(RunError, match="holds another search: calibration differs"):
-        search(**options)
+    for profile in (other, None):
+        with pytest.raises(RunError, match="holds another search: calibration differs"):
+            run(tmp_path, profile, trials=4)
 
 
 @pytest.mark.parametrize(
