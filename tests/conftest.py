@@ -31,3 +31,8 @@ def interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.skip(why)
     tritons.load_kernels()
     monkeypatch.setenv(tritons.VARIABLE, "1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest test first: with pytest -n, one process would wait for it at the end."""
+    items.sort(key=lambda item: item.path.name != "test_tutorial.py")

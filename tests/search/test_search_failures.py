@@ -66,7 +66,7 @@ def gone(pid, seconds=30):
     [
         ("GPU memory", r"out of GPU memory: Tried to allocate \d.00 GiB\. GPU 0 has a total "
          r"capacity of 79.10 GiB of which 1.50 GiB"),
-        ("host memory", "out of host memory"),
+        pytest.param("host memory", "out of host memory", marks=pytest.mark.slow),
         ("torch's host memory", r"out of host memory: can't allocate memory: you tried.*"),
         pytest.param(
             "lost GPU", "the worker lost its GPU: RuntimeError: CUDA error: an illegal memory "
