@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
-from dilnas.search.executor import ray_session
+from dilnas.ray_session import ray_session
 from dilnas.search.settings import Workplace
 
 __all__ = ["RayInBackground"]

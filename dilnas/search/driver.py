@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from dilnas.errors import DeviceError, RunError
 from dilnas.files import remove_leftovers, write_atomic
 from dilnas.interrupt import interruptible
+from dilnas.lock import check_writable, run_lock
 from dilnas.runs import RunDirectory
 from dilnas.search.accounts import write_accounts
 from dilnas.search.background import RayInBackground
@@ -35,7 +36,6 @@ from dilnas.search.lease import Lease, held
 from dilnas.search.ledger import Ledger
 from dilnas.search.limits import Limits, finished
 from dilnas.search.live import LiveViews
-from dilnas.search.lock import check_writable, run_lock
 from dilnas.search.loop import Loop
 from dilnas.search.proposer import Proposal, Proposer
 from dilnas.search.reporter import Reporter

@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from dilnas.errors import RunError
-from dilnas.ray_session import QUIET, ray_session
 from dilnas.search.deaths import kept_error, last_line, why_dead
 from dilnas.search.unit import Evaluator, Finished, Outcome, Unit
 from dilnas.search.watch import watch
 from dilnas.search.worker import worker_class
 
-__all__ = ["QUIET", "ray_session", "run_units"]
+__all__ = ["run_units"]
 
 
 def run_units(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dilnas.errors import DeviceError, InputError
-from dilnas.ray_session import check_cluster as _check_cluster
+from dilnas.ray_session import check_cluster
 from dilnas.search.candidate import COST_NAMES
 from dilnas.search.finals import default_seeds
 from dilnas.search.storage import shown_url
@@ -236,7 +236,7 @@ class Workplace:
                 "more than one GPU must be a whole number", where="--gpus-per-trial", got=gpus
             )
         if address is not None:
-            _check_cluster(address)
+            check_cluster(address)
         if gpus and address is None:
             have = _gpus_here()
             if gpus > have:

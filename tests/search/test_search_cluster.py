@@ -19,9 +19,9 @@ from killing import workers_under
 from test_search_ctrl_c import COMMAND, HERE, worked
 from test_search_kill import until
 
+from dilnas.ray_session import QUIET
 from dilnas.search import search
 from dilnas.search.events import Note, UnitDone
-from dilnas.search.executor import QUIET
 
 PAUSE = 1.0
 """Seconds that a rung takes: the node is lost in the middle of one."""

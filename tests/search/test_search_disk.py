@@ -15,8 +15,8 @@ from closed_form_world import World
 from every_write import drive, processes
 
 from dilnas.errors import DilnasError, RunError
+from dilnas.ray_session import ray_session
 from dilnas.search import search
-from dilnas.search.executor import ray_session
 
 PAGE = 4096
 """Bytes of a page of SQLite."""

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dilnas.errors import InputError, RunError
+from dilnas.ray_session import ray_session
 from dilnas.search import search
 from dilnas.search.candidate import Figures, RungScore
-from dilnas.search.executor import ray_session
 from dilnas.search.failures import SameFailure, reason_of, ruins_worker
 from dilnas.search.ledger import Ledger
 from dilnas.search.timeouts import FACTOR, SHORTEST, UNKNOWN, TimeOut

@@ -15,11 +15,11 @@ import pytest
 from closed_form_world import World
 
 from dilnas.errors import InputError
+from dilnas.ray_session import ray_session
 from dilnas.runs import RunDirectory
 from dilnas.search import search
 from dilnas.search.candidate import Attempt, Session
 from dilnas.search.events import Progress, UnitDone
-from dilnas.search.executor import ray_session
 from dilnas.search.finals import FinalScore, final_note, final_times, sent_note
 from dilnas.search.ledger import Ledger
 from dilnas.search.limits import Limits

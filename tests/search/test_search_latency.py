@@ -15,9 +15,9 @@ from dilnas.errors import BudgetError, InputError, RunError
 from dilnas.measure.machine import environment
 from dilnas.predict import LatencyPredictor
 from dilnas.predict.stored import write_calibration
+from dilnas.ray_session import ray_session
 from dilnas.search import search
 from dilnas.search.events import Note
-from dilnas.search.executor import ray_session
 from dilnas.space import SearchSpace
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "predict"))

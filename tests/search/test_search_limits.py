@@ -9,10 +9,10 @@ import ray
 from closed_form_world import World
 
 from dilnas.errors import InputError
+from dilnas.ray_session import QUIET
 from dilnas.runs import RunDirectory
 from dilnas.search import search
 from dilnas.search.events import Note
-from dilnas.search.executor import QUIET
 from dilnas.search.ledger import Ledger
 from dilnas.space import SearchSpace
 

@@ -5,7 +5,7 @@ import random
 import pytest
 from killing import Killer, fork_server, trials
 
-from dilnas.search.executor import ray_session
+from dilnas.ray_session import ray_session
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,11 @@ import pytest
 from closed_form_world import World
 
 from dilnas.errors import BudgetError, DeviceError, InputError, RunError
+from dilnas.lock import run_lock
+from dilnas.ray_session import ray_session
 from dilnas.runs import RunDirectory
 from dilnas.search import search
 from dilnas.search.events import Progress, UnitDone
-from dilnas.search.executor import ray_session
-from dilnas.search.lock import run_lock
 
 HERE = Path(__file__).parent
 
@@ -256,7 +256,7 @@ def test_bad_values_are_refused_and_nothing_is_written(tmp_path, options, kind, 
 def test_a_cluster_that_somebody_has_on_this_machine_is_left_alone():
     """A search without --address has a Ray of its own, on the loopback."""
     code = (
-        "from dilnas.search.executor import ray_session\n"
+        "from dilnas.ray_session import ray_session\n"
         "with ray_session(1):\n"
         "    import ray; print(ray.get_runtime_context().gcs_address.split(':')[0])"
     )
@@ -275,7 +275,7 @@ def test_a_cluster_that_asks_for_a_token_is_an_error_that_says_how_to_give_it(cl
     code = (
         "import sys\n"
         "from dilnas.errors import InputError\n"
-        "from dilnas.search.executor import ray_session\n"
+        "from dilnas.ray_session import ray_session\n"
         "from dilnas.search.settings import _check_cluster\n"
         "def join(address):\n"
         "    with ray_session(1, address=address): pass\n"

@@ -17,12 +17,12 @@ from dilnas.cost import cost
 from dilnas.errors import BudgetError, InputError, RunError
 from dilnas.export import export
 from dilnas.export.source import find_source
+from dilnas.ray_session import ray_session
 from dilnas.report.front_data import FrontPicture
 from dilnas.runs import RunDirectory
 from dilnas.search import search
 from dilnas.search.domain import SpaceDomain
 from dilnas.search.events import Note, SearchResult
-from dilnas.search.executor import ray_session
 from dilnas.space import SearchSpace
 from dilnas.space_costs import costs_of
 from dilnas.space_report import Budgets, presearch_report

@@ -13,10 +13,10 @@ import pytest
 from closed_form_world import World
 
 from dilnas.errors import RunError
+from dilnas.ray_session import ray_session
 from dilnas.search import search
 from dilnas.search.candidate import Figures
 from dilnas.search.events import Note, UnitDone
-from dilnas.search.executor import ray_session
 from dilnas.search.ledger import Ledger
 
 AXES = [("dim", 4)]
