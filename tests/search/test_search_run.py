@@ -275,11 +275,10 @@ def test_a_cluster_that_asks_for_a_token_is_an_error_that_says_how_to_give_it(cl
     code = (
         "import sys\n"
         "from dilnas.errors import InputError\n"
-        "from dilnas.ray_session import ray_session\n"
-        "from dilnas.search.settings import _check_cluster\n"
+        "from dilnas.ray_session import check_cluster, ray_session\n"
         "def join(address):\n"
         "    with ray_session(1, address=address): pass\n"
-        "for use in (_check_cluster, join):\n"
+        "for use in (check_cluster, join):\n"
         "    try: use(sys.argv[1])\n"
         "    except InputError as error: print(error)"
     )
