@@ -39,6 +39,9 @@ LARGEST = 32
 NETWORK_CORES = 4
 """Of torch.compile: its own compiling processes."""
 
+REAPED_S = 2.0
+"""How long a killed process may take to be gone."""
+
 PATIENCE_S = 30.0
 """How much longer than everything else compiled networks may take."""
 
@@ -123,7 +126,10 @@ class Worker:
         self.ended = True
         with contextlib.suppress(OSError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        # With a limit: a signal's handler may have come in the middle of ``poll``, whose lock an
+        # unlimited ``wait`` would then wait for for ever.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(REAPED_S)
         self.threads[1].join(1.0)
 
 

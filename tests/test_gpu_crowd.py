@@ -112,6 +112,18 @@ def test_what_has_not_ended_in_time_is_listed_and_killed_with_its_children(stand
     assert not running(child)
 
 
+def test_a_signal_in_the_middle_of_looking_at_a_process_ends_it_all_the_same(stand_in):
+    """Its handler runs while the interrupted ``poll`` holds the process's lock, for ever."""
+    crowd = Crowd(tasks("sleep 600"), "cpu", limit_s=100, most=1)
+    crowd.start()
+    process = crowd.workers[0].process
+    with process._waitpid_lock:
+        begin = time.monotonic()
+        crowd.end()
+        assert time.monotonic() - begin < 30
+    assert process.wait(30) == -9
+
+
 def running(process: int) -> bool:
     """Whether it is there and no zombie that nobody has waited for."""
     try:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, scaled_dot_product_attention
 
 from dilnas.ops import msda
 
-__all__ = ["GlobalAttention", "MultiScaleDilatedAttention", "Projection"]
+__all__ = ["GlobalAttention", "MultiScaleDilatedAttention", "Projection", "is_scripting"]
+
+# Under names of their own: TorchScript reads a "type:" comment within a function as a signature.
+is_scripting: Callable[[], bool] = torch.jit.is_scripting  # type: ignore[attr-defined]
+is_tracing: Callable[[], bool] = torch.jit.is_tracing  # type: ignore[attr-defined]
 
 
 class Projection(nn.Conv2d):
@@ -24,8 +30,10 @@ class Projection(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, dim, H, W) -> (B, out, H, W); channels-last in memory if ``x`` is."""
-        if not x.is_cuda or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
-            return super().forward(x)
+        if not x.is_cuda or is_tracing():
+            # What super().forward does; TorchScript knows no super().
+            out: Tensor = self._conv_forward(x, self.weight, self.bias)
+            return out
         return linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
 
 
@@ -48,13 +56,21 @@ class MultiScaleDilatedAttention(nn.Module):
         self.num_heads = num_heads
         self.window_size = window_size
         self.dilations = dilations
+        self._dilations = list(dilations)  # TorchScript turns no tuple into a list
         self.qkv = Projection(dim, dim * 3, bias=qkv_bias)
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
         qkv = self.qkv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        out: Tensor = self.proj(msda(qkv, self.num_heads, self.window_size, self.dilations))
+        if is_scripting():
+            keep = torch.is_grad_enabled() and qkv.requires_grad
+            mixed = torch.ops.dilnas.msda(
+                qkv, self.num_heads, self.window_size, self._dilations, keep
+            )[0]
+        else:
+            mixed = msda(qkv, self.num_heads, self.window_size, self.dilations)
+        out: Tensor = self.proj(mixed)
         return out
 
     def extra_repr(self) -> str:
@@ -77,7 +93,7 @@ class GlobalAttention(nn.Module):
         batch, height, width, channels = x.shape
         heads = (batch, height * width, 3, self.num_heads, channels // self.num_heads)
         q, k, v = self.qkv(x).reshape(heads).permute(2, 0, 3, 1, 4).unbind(0)
-        if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        if is_tracing():
             # Counters that trace see no multiply-adds inside of the fused operator.
             out = ((q @ k.transpose(-2, -1)) * self.scale).softmax(-1) @ v
         else:

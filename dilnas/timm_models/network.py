@@ -1,7 +1,6 @@
 """The network with the methods that timm asks of a model. Its state dict is DilateFormer's own."""
 
-from __future__ import annotations
-
+# No postponed annotations: fx writes them into the code that it generates as they stand.
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from dilnas.arch import Architecture
 from dilnas.errors import InputError
 from dilnas.model import DilateFormer
-from dilnas.model.attention import GlobalAttention, MultiScaleDilatedAttention
+from dilnas.model.attention import GlobalAttention, MultiScaleDilatedAttention, is_scripting
 from dilnas.model.blocks import DropPath, StageModule
 from dilnas.model.dilateformer import check_images
 
@@ -62,7 +61,8 @@ class Images(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_chans, H, W), unchanged. Raises InputError for other shapes."""
-        check_images(self.architecture, x)
+        if not is_scripting():
+            check_images(self.architecture, x)
         return x.contiguous(memory_format=torch.channels_last)
 
 
@@ -203,8 +203,11 @@ class TimmDilateFormer(DilateFormer):
         """Images (B, in_chans, H, W) -> normalised map (B, C, H / stride, W / stride)."""
         x = self._stem(x)
         for stage in self.stages:
-            assert isinstance(stage, StageModule)
-            x = stage.downsample(self._blocks(stage, x))
+            if is_scripting():  # TorchScript takes no module as an argument
+                x = stage(x)
+            else:
+                assert isinstance(stage, StageModule)
+                x = stage.downsample(self._blocks(stage, x))
         return self._norm(x)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:

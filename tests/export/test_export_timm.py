@@ -100,6 +100,24 @@ def test_checkpointing_changes_neither_outputs_nor_gradients():
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning")
+def test_a_scripted_model_computes_the_same_and_can_be_saved(tmp_path):
+    """By torch.jit.script: outputs, gradients, the eval mode's and another size's."""
+    model = toy().train()
+    torch.jit.save(torch.jit.script(model), tmp_path / "scripted.pt")
+    loaded = torch.jit.load(tmp_path / "scripted.pt")
+    for size in ((2, 3, 16, 32), (1, 3, 48, 16)):
+        ours, theirs = model(drawn(*size)), loaded(drawn(*size))
+        torch.testing.assert_close(theirs, ours)
+        mine = torch.autograd.grad(ours.square().sum(), list(model.parameters()))
+        other = torch.autograd.grad(theirs.square().sum(), list(loaded.parameters()))
+        for a, b in zip(other, mine, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+    model.eval(), loaded.eval()
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded(drawn(1, 3, 32, 32)), model(drawn(1, 3, 32, 32)))
+
+
 @torch.inference_mode()
 def test_the_classifier_and_the_pooling_can_be_exchanged():
     """num_classes=0 gives pooled features, global_pool='' maps; at creation and afterwards."""
@@ -183,8 +201,9 @@ def test_other_channels_classes_and_types(tmp_path):
     assert ModelEmaV3(loaded, decay=0.9).module.num_classes == 7  # it is copied deeply
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning")
 def test_fx_traces_it_as_timms_feature_extractors_do():
-    """With timm's list of modules that fx takes as they are."""
+    """With timm's list of modules that fx takes as they are; what comes of it can be scripted."""
     from timm.models import get_notrace_functions, get_notrace_modules
     from torchvision.models.feature_extraction import create_feature_extractor
 
@@ -196,6 +215,7 @@ def test_fx_traces_it_as_timms_feature_extractors_do():
     }
     extractor = create_feature_extractor(model, ["head"], tracer_kwargs=options)
     assert torch.equal(extractor(images)["head"], model(images))
+    torch.testing.assert_close(torch.jit.script(extractor)(images)["head"], model(images))
 
 
 @pytest.mark.parametrize(
