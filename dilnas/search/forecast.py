@@ -1,4 +1,4 @@
-"""What the scores so far say about every architecture: accuracy at full fidelity, with its doubt.
+"""What the scores so far say about every architecture: its error at full fidelity, with the doubt.
 
 One model serves the proposer, which asks what to try, and the scheduler, which asks what goes on.
 """
@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dilnas.cost import pareto_ranks
+from dilnas.search.belief import Belief, ErrorModel
 from dilnas.search.candidate import RUNNING, Candidate
 from dilnas.search.domain import Domain, excess
 from dilnas.search.evidence import Evidence, evidence
-from dilnas.search.surrogate import Surrogate
 
 __all__ = ["Forecast", "Forecaster", "Seen"]
 
@@ -43,23 +43,22 @@ class Forecast:
 
     Attributes:
         forecaster: what made it.
-        model: the surrogate; candidates in training count as having scored what it expects.
+        model: of the error; candidates in training count as having scored what it expects.
         known: the codes that it knows, scored ones first, those in training after them.
     """
 
     forecaster: Forecaster
-    model: Surrogate
+    model: ErrorModel
     known: Seen
 
-    def error(self, seen: Seen) -> tuple[Array, Array]:
-        """Mean and standard deviation, each (N,), of the error at full fidelity."""
-        mean, deviation = self.model.predict(seen.inputs)
-        return 1 - mean, deviation
+    def error(self, seen: Seen) -> Belief:
+        """What is believed of the errors at full fidelity."""
+        return self.model.of(seen.inputs)
 
-    def of(self, candidates: Sequence[Candidate]) -> tuple[Array, Array, Array]:
-        """Mean error, its standard deviation and the log cost, each (N,), of ``candidates``."""
+    def of(self, candidates: Sequence[Candidate]) -> tuple[Belief, Array]:
+        """What is believed of the errors of ``candidates``, and their log costs (N,)."""
         seen = self.forecaster.seen(np.array([c.code for c in candidates]))
-        return *self.error(seen), seen.log_cost
+        return self.error(seen), seen.log_cost
 
 
 class Forecaster:
@@ -110,7 +109,8 @@ class Forecaster:
         known = _nearest_the_front(evidence(candidates, self._cost_name), self._cost_name)
         seen = self.seen(np.array([c.code for c in known.candidates] + pending))
         scored = len(known.candidates)
-        model = Surrogate(seen.inputs[:scored], _without_collapses(known.accuracy), known.extra)
+        errors = 1 - _without_collapses(known.accuracy)
+        model = ErrorModel(seen.inputs[:scored], errors, known.extra)
         return Forecast(self, model.believing(seen.inputs[scored:]), seen)
 
 

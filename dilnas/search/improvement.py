@@ -6,15 +6,16 @@ the expectation of each is the textbook expected improvement over that step (Jon
 
     E[gain] = Σ width(step ∩ [c, ∞)) · E[max(0, error(step) - error)]
 
-Exact, without sampling, for thousands of candidates at once; a sampler that models the cost as well
-as the accuracy spends scores on learning what is known.
+The last factor is the model's to give. Exact, without sampling, for thousands of candidates at
+once; a sampler that models the cost as well as the accuracy spends scores on what is known.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
 
 __all__ = ["expected_gain"]
 
@@ -22,23 +23,20 @@ Array = NDArray[np.float64]
 
 
 def expected_gain(
-    mean: Array, deviation: Array, cost: Array, front: Array, corner: tuple[float, float]
+    below: Callable[[Array], Array], cost: Array, front: Array, corner: tuple[float, float]
 ) -> Array:
     """(M,) expected hypervolume that candidates add to ``front``.
 
     Args:
-        mean: (M,) of each candidate's error.
-        deviation: (M,) of the same; positive.
-        cost: (M,) its cost, exact.
+        below: of error levels (S,): (M, S), how far each candidate's error is expected to lie below
+            each level, E[max(0, level - error)].
+        cost: (M,) each candidate's cost, exact.
         front: (K, 2) errors and costs of what is known; dominated rows do no harm.
         corner: error and cost of the reference point; nothing beyond counts.
     """
     edges, errors = _steps(front, corner)
     width = np.clip(edges[None, 1:] - np.maximum(edges[None, :-1], cost[:, None]), 0.0, None)
-    z = (errors[None] - mean[:, None]) / deviation[:, None]
-    density = np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
-    gain = deviation[:, None] * (z * ndtr(z) + density)
-    return np.asarray((width * gain).sum(axis=1))
+    return np.asarray((width * below(errors)).sum(axis=1))
 
 
 def _steps(front: Array, corner: tuple[float, float]) -> tuple[Array, Array]:

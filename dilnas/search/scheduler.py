@@ -178,12 +178,13 @@ def _by_gain(
     allowed = math.ceil(share - 1e-9) if fill else math.floor(share + 1e-9)
     if not waiting or sum(c.target > rung for c in new) >= allowed:
         return None
-    errors, _, costs = forecast.of(reached)
+    belief, costs = forecast.of(reached)
+    errors = belief.error
     gone = np.array([c.target > rung for c in reached])
     front = np.stack([errors[gone], costs[gone]], axis=1)
-    mean, deviation, cost = forecast.of(waiting)
+    belief, cost = forecast.of(waiting)
     corner = (float(errors.max()), forecast.forecaster.highest)
-    return waiting[int(np.argmax(expected_gain(mean, deviation, cost, front, corner)))]
+    return waiting[int(np.argmax(expected_gain(belief.below, cost, front, corner)))]
 
 
 def _in_bands(

@@ -1,4 +1,4 @@
-"""A Gaussian process over codes: what accuracy would an architecture reach, and how sure is that.
+"""A Gaussian process over codes: what would an architecture score, and how sure is that.
 
     k(a, b) = amplitude · Matern52(a, b)  +  slope · a·b  +  noise
 
@@ -53,7 +53,7 @@ class Surrogate:
 
     Args:
         x: inputs.
-        y: scores; more is better.
+        y: scores.
         extra: (N,) variance of each score beyond the common noise, in the unit of ``y`` squared:
             what is not known of a score that was predicted from a shorter training.
     """
@@ -81,6 +81,16 @@ class Surrogate:
         prior = self._p.amplitude + self._p.slope * (x * x).sum(axis=1)
         variance = np.maximum(prior - (half * half).sum(axis=0), 1e-12)
         return self._mean + self._scale * mean, self._scale * self._doubt * np.sqrt(variance)
+
+    def log_likelihood(self, y: Array) -> float:
+        """Of other scores ``y`` (N,) of the same inputs under the fitted covariance, to a constant.
+
+        Their mean and spread are free, as in a fit.
+        """
+        scale = float(np.std(y)) or 1.0
+        scaled = (y - np.mean(y)) / scale
+        fit = float(scaled @ cho_solve((self._chol, True), scaled, check_finite=False))
+        return -0.5 * fit - len(y) * math.log(scale)
 
     def believing(self, x: Array) -> Surrogate:
         """The same model when ``x`` (M, D) had just scored what it predicts: less uncertain there.

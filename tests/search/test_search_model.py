@@ -10,6 +10,7 @@ from scipy.optimize import approx_fprime
 from scipy.stats import norm
 
 from dilnas.cost import hypervolume
+from dilnas.search.belief import Belief, ErrorModel, Scale
 from dilnas.search.candidate import Candidate, Figures, RungScore
 from dilnas.search.domain import SpaceDomain
 from dilnas.search.evidence import evidence
@@ -27,29 +28,80 @@ def bowl(x):
     return 0.7 + 0.1 * np.sin(2 * x[:, 0]) + 0.08 * x[:, 1] * x[:, 2]
 
 
-@given(st.lists(st.tuples(UNIT, UNIT), max_size=12), st.tuples(UNIT, UNIT), st.floats(0.001, 0.2))
+@given(
+    st.lists(st.tuples(UNIT, UNIT), max_size=12), st.tuples(UNIT, UNIT), st.floats(0.001, 0.5),
+    st.sampled_from([0.01, 10.0, 60.0]),
+)  # fmt: skip
 @settings(max_examples=60, deadline=None)
-def test_the_expected_gain_is_the_mean_of_the_hypervolume_that_is_gained(points, new, deviation):
+def test_the_expected_gain_is_the_mean_of_the_hypervolume_that_is_gained(
+    points, new, deviation, bend
+):
     """Exact for a point that is sure; the mean over draws of its error for one that is not."""
     front = np.array(points, float).reshape(-1, 2)
-    corner = (1.0, 1.0)
+    corner, scale = (1.0, 1.0), Scale(0.0, 1.0, bend)
     before = hypervolume(front, corner) if len(front) else 0.0
+    z = scale.of(np.array(new[0]))
 
     def gained(error):
         return hypervolume(np.array([*front.tolist(), [error, new[1]]]), corner) - before
 
     def gain(spread):
-        return float(
-            expected_gain(
-                np.array([new[0]]), np.array([spread]), np.array([new[1]]), front, corner
-            )[0]
-        )
+        belief = Belief(scale, np.array([z]), np.array([spread]))
+        return float(expected_gain(belief.below, np.array([new[1]]), front, corner)[0])
 
     assert gain(1e-9) == pytest.approx(gained(new[0]), abs=1e-7)
     # Evenly spaced quantiles of the error: no dice, no tolerance for bad luck.
-    draws = norm.ppf((np.arange(200) + 0.5) / 200, new[0], deviation)
+    draws = scale.error(np.exp(norm.ppf((np.arange(400) + 0.5) / 400, z, deviation)))
     mean = float(np.mean([gained(error) for error in draws]))
     assert gain(deviation) == pytest.approx(mean, rel=0.02, abs=2e-3 * deviation)
+
+
+@given(st.floats(0, 0.9), st.floats(0.01, 1), st.sampled_from([0.01, 4.0, 60.0]), UNIT)
+def test_a_scale_maps_errors_to_z_and_back(low, span, bend, place):
+    """It rises, its inverse is one, and its slope is its slope."""
+    scale, step = Scale(low, span, bend), 1e-6 * span
+    error = np.array([low + place * span, low + place * span + step])
+    z = scale.of(error)
+    assert z[1] > z[0] >= 0
+    assert scale.error(np.exp(z)) == pytest.approx(error, rel=1e-9)
+    assert np.diff(z)[0] / step == pytest.approx(scale.slope(error)[0], rel=1e-3)
+
+
+def exponential(x):
+    """Errors that fall like an exponential of a sum, as those of larger and larger networks."""
+    return 0.15 + 0.2 * np.exp(-3 * x[:, 0] - 2 * x[:, 1])
+
+
+def straight(x):
+    return 0.15 + 0.1 * x[:, 0] + 0.05 * x[:, 1]
+
+
+@pytest.mark.parametrize(("truth", "bends"), [(exponential, (10, 60)), (straight, (0.01, 1.5))])
+def test_the_scale_is_learnt_from_the_scores(truth, bends):
+    """A bent one where the axes add up on it, an almost straight one where they do not."""
+    rng = np.random.default_rng(3)
+    x, new = rng.random((40, 6)), rng.random((300, 6))
+    seen = truth(x) + rng.normal(0, 0.001, 40)
+    model = ErrorModel(x, seen, np.zeros(40))
+    assert bends[0] <= model.bend <= bends[1]
+    belief = model.of(new)
+    away = belief.error - truth(new)
+    plain, _ = Surrogate(x, seen).predict(new)
+    assert np.sqrt(np.mean(away**2)) < 1.1 * np.sqrt(np.mean((plain - truth(new)) ** 2))
+    assert 0.0003 < model.noise < 0.004
+
+
+def test_candidates_in_training_change_no_expected_scale_and_equal_errors_are_no_trouble():
+    """Believing keeps the scale; the same error everywhere gives finite beliefs."""
+    rng = np.random.default_rng(4)
+    x = rng.random((20, 4))
+    model = ErrorModel(x, exponential(x), np.zeros(20))
+    later = model.believing(x[:3] + 0.1)
+    assert later.bend == model.bend
+    assert (later.of(x[:3] + 0.1).deviation < model.of(x[:3] + 0.1).deviation).all()
+    flat = ErrorModel(np.eye(5), np.full(5, 0.3), np.zeros(5)).of(np.eye(5))
+    assert flat.error == pytest.approx(np.full(5, 0.3), abs=1e-3)
+    assert np.isfinite(flat.below(np.array([0.2, 0.3, 0.4]))).all()
 
 
 def test_the_model_learns_a_smooth_function_from_sixty_scores():
@@ -93,6 +145,17 @@ def test_equal_scores_are_no_trouble():
     """All candidates the same: a flat model, finite everywhere."""
     mean, deviation = Surrogate(np.eye(5), np.full(5, 0.3)).predict(np.eye(5))
     assert mean == pytest.approx(np.full(5, 0.3)) and np.isfinite(deviation).all()
+
+
+def test_the_likelihood_of_other_scores_counts_their_shape_and_their_spread():
+    """Shifted it is the same; doubled, a density of half the height for each of them."""
+    rng = np.random.default_rng(5)
+    x = rng.random((12, 3))
+    model = Surrogate(x, bowl(x))
+    one = model.log_likelihood(bowl(x))
+    assert model.log_likelihood(bowl(x) + 3) == pytest.approx(one)
+    assert model.log_likelihood(2 * bowl(x)) == pytest.approx(one - 12 * math.log(2))
+    assert model.log_likelihood(rng.permutation(bowl(x))) < one
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -212,4 +275,4 @@ def test_a_forecast_is_a_function_of_the_candidates(searched):
     assert forecaster.forecast(list(pool)) is one
     domain = SpaceDomain(SearchSpace.load("smoke"))
     other = Forecaster(domain, domain.sample(1, 0), {}, "gflops").forecast(pool)
-    assert np.array_equal(one.of(pool)[0], other.of(pool)[0])
+    assert np.array_equal(one.of(pool)[0].error, other.of(pool)[0].error)
