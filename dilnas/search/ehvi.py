@@ -39,13 +39,13 @@ def promising(
         rng: numpy's generator.
     """
     known = forecast.known
-    errors = forecast.error(known).error
+    errors = forecast.belief(known).error
     front = np.stack([errors, known.log_cost], axis=1)
     corner = (float(errors.max()), forecast.forecaster.highest)
 
     def gain(rows: Any) -> Array:
         asked = forecast.forecaster.seen(rows)
-        found = expected_gain(forecast.error(asked).below, asked.log_cost, front, corner)
+        found = expected_gain(forecast.belief(asked).below, asked.log_cost, front, corner)
         return np.where(asked.fits, found, -1.0)
 
     leaders = known.codes[pareto_ranks(front) <= 1]

@@ -51,14 +51,14 @@ class Forecast:
     model: ErrorModel
     known: Seen
 
-    def error(self, seen: Seen) -> Belief:
+    def belief(self, seen: Seen) -> Belief:
         """What is believed of the errors at full fidelity."""
         return self.model.of(seen.inputs)
 
     def of(self, candidates: Sequence[Candidate]) -> tuple[Belief, Array]:
         """What is believed of the errors of ``candidates``, and their log costs (N,)."""
         seen = self.forecaster.seen(np.array([c.code for c in candidates]))
-        return self.error(seen), seen.log_cost
+        return self.belief(seen), seen.log_cost
 
 
 class Forecaster:
