@@ -119,11 +119,6 @@ class ErrorModel:
         """That of the scale that was chosen."""
         return self._scale.bend
 
-    @property
-    def noise(self) -> float:
-        """Standard deviation over seeds of the best error, in accuracy."""
-        return self._model.noise / float(self._scale.slope(np.array(self._scale.low)))
-
     def of(self, x: Array) -> Belief:
         """What is believed of inputs (M, D), without a training's noise."""
         mean, deviation = self._model.predict(x)
