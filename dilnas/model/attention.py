@@ -91,8 +91,8 @@ class GlobalAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
         batch, height, width, channels = x.shape
-        heads = (batch, height * width, 3, self.num_heads, channels // self.num_heads)
-        q, k, v = self.qkv(x).reshape(heads).permute(2, 0, 3, 1, 4).unbind(0)
+        heads = (batch, height * width, self.num_heads, channels // self.num_heads)
+        q, k, v = [part.reshape(heads).transpose(1, 2) for part in self.qkv(x).chunk(3, -1)]
         if is_tracing():
             # Counters that trace see no multiply-adds inside of the fused operator.
             out = ((q @ k.transpose(-2, -1)) * self.scale).softmax(-1) @ v

@@ -72,10 +72,15 @@ class Block(nn.Module):
         """(B, C, H, W) -> (B, C, H, W), channels-last in memory."""
         if self.pos_embed is not None:
             x = x + self.pos_embed(x)
-        x = x.permute(0, 2, 3, 1)
-        x = x + self.drop_path(self.attn(self.norm1(x)))
+        batch, channels, height, width = x.shape
+        # As tokens (B, H * W, C), the same memory: of what a compiled training step keeps in four
+        # dimensions, Inductor takes the second for the channels and copies it into that order.
+        x = x.permute(0, 2, 3, 1).flatten(1, 2)
+        x = x + self.drop_path(
+            self.attn(self.norm1(x).view(batch, height, width, channels)).flatten(1, 2)
+        )
         x = x + self.drop_path(self.mlp(self.norm2(x)))
-        return x.permute(0, 3, 1, 2)
+        return x.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
 class PatchEmbed(nn.Module):

@@ -7,6 +7,7 @@ the operator runs anywhere. With it come shapes for fake tensors, a derivative a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -76,7 +77,13 @@ def _backward(  # noqa: PLR0917
     grad: Tensor, qkv: Tensor, out: Tensor, kept: Tensor,
     num_heads: int, window_size: int, dilations: list[int],
 ) -> Tensor:  # fmt: skip
-    """The gradient of qkv, (B, H, W, 3C)."""
+    """The gradient of qkv, (B, H, W, 3C), from qkv (B, H, W, 3, C) and out (B, H, W, heads, d).
+
+    These two are kept from the forward pass. What is kept and has four dimensions, Inductor takes
+    for an image that a convolution wants channels-last: it would lie with H innermost, and be
+    copied there and back. What has five it leaves as it is.
+    """
+    qkv, out = qkv.flatten(3), out.flatten(3)
     if _fused(qkv):
         from dilnas.ops import triton_launch
 
@@ -89,7 +96,7 @@ def _(  # noqa: PLR0917
     grad: Tensor, qkv: Tensor, out: Tensor, kept: Tensor,
     num_heads: int, window_size: int, dilations: list[int],
 ) -> Tensor:  # fmt: skip
-    return torch.empty_like(qkv, memory_format=torch.contiguous_format)
+    return torch.empty_like(qkv.flatten(3), memory_format=torch.contiguous_format)
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -108,7 +115,8 @@ def _derive(ctx: Any, grad: Tensor | None, _: Tensor | None) -> tuple[Tensor | N
         plain = msda_slices(qkv, *ctx.arguments)
         (slope,) = torch.autograd.grad(plain, qkv, grad, create_graph=True)
     else:
-        slope = _backward(grad, qkv, out, kept, *ctx.arguments)
+        parts, heads = qkv.unflatten(3, (3, -1)), out.unflatten(3, (ctx.arguments[0], -1))
+        slope = _backward(grad, parts, heads, kept, *ctx.arguments)
     return slope, None, None, None, None
 
 
@@ -132,5 +140,4 @@ def _(
 
 def _macs(qkv_shape: Sequence[int], window_size: int) -> int:
     """Multiply-adds of one product between a map and its neighbourhoods."""
-    batch, height, width, tripled = qkv_shape
-    return batch * height * width * (tripled // 3) * window_size**2
+    return math.prod(qkv_shape) // 3 * window_size**2

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
-from functorch.compile import make_boxed_func
+from functorch.compile import make_boxed_func, min_cut_rematerialization_partition
 from torch._dynamo.backends.common import aot_autograd
+from torch._inductor.decomposition import select_decomp_table
 from torch.utils.flop_counter import FlopCounterMode
 
 from dilnas.arch import Architecture, Stage
@@ -71,6 +74,36 @@ def test_the_compiler_keeps_one_graph_with_the_kernels_whole(fused):
     torch.testing.assert_close(got, step(model, model, images), rtol=1e-4, atol=1e-5)
 
 
+def test_what_a_compiled_training_step_keeps_lies_as_inductor_wants_it():
+    """In four dimensions only images, channels-last: Inductor copies others into that order.
+
+    Of blocks with MSDA: what global attention keeps of SDPA is PyTorch's.
+    """
+    torch._dynamo.reset()
+    kept = []
+
+    def look(graph, _):
+        made = [n for n in graph.graph.output_node().args[0] if n.op != "placeholder"]
+        kept.extend(n.meta["val"] for n in made[1:] if n.meta["val"].dim() == 4)
+        return make_boxed_func(graph.forward)
+
+    _, images = model_and_images()
+    model = build_model(
+        replace(TINY, stages=(TINY.stages[0], replace(TINY.stages[1], global_depth=0)))
+    ).train()
+    backend = aot_autograd(
+        fw_compiler=look,
+        bw_compiler=lambda graph, _: make_boxed_func(graph.forward),
+        partition_fn=min_cut_rematerialization_partition,
+        decompositions=select_decomp_table(),
+    )
+    got = step(model, torch.compile(model, fullgraph=True, backend=backend), images)
+    torch.testing.assert_close(got, step(model, model, images), rtol=1e-4, atol=1e-5)
+    others = [(tuple(x.shape), x.stride()) for x in kept if not lies_channels_last(x)]
+    assert len(kept) > 8
+    assert others == []
+
+
 def test_under_autocast_the_kernels_take_bf16_and_every_parameter_gets_a_gradient(fused):
     """bf16 from the projection on; gradients are float32 and finite."""
     model, images = model_and_images()
@@ -106,7 +139,7 @@ def test_maps_stay_channels_last_from_the_stem_to_the_head(train, dtype):
 
     def look(module, inputs, out):
         maps = [*inputs, out]
-        if isinstance(module, torch.nn.LayerNorm | torch.nn.Linear):  # they see (B, H, W, C)
+        if isinstance(module, torch.nn.LayerNorm | torch.nn.Linear):  # they see channels last
             seen.extend(x.is_contiguous() for x in maps)
             return
         seen.extend(lies_channels_last(x) for x in maps if x.shape[1] != 3)
