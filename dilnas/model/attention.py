@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, scaled_dot_product_attention
 
-from dilnas.ops import msda
+from dilnas.ops import msda, msda_scriptable
 
 __all__ = ["GlobalAttention", "MultiScaleDilatedAttention", "Projection", "is_scripting"]
 
@@ -64,10 +64,7 @@ class MultiScaleDilatedAttention(nn.Module):
         """(B, H, W, C) -> (B, H, W, C)."""
         qkv = self.qkv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         if is_scripting():
-            keep = torch.is_grad_enabled() and qkv.requires_grad
-            mixed = torch.ops.dilnas.msda(
-                qkv, self.num_heads, self.window_size, self._dilations, keep
-            )[0]
+            mixed = msda_scriptable(qkv, self.num_heads, self.window_size, self._dilations)
         else:
             mixed = msda(qkv, self.num_heads, self.window_size, self.dilations)
         out: Tensor = self.proj(mixed)

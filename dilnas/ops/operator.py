@@ -21,7 +21,7 @@ from dilnas.ops.portable import kept_numbers, portable_backward, portable_forwar
 from dilnas.ops.slices import msda_slices
 from dilnas.ops.triton_state import interpreted
 
-__all__ = ["msda_operator"]
+__all__ = ["msda_operator", "msda_scriptable"]
 
 
 def msda_operator(
@@ -33,8 +33,13 @@ def msda_operator(
     """
     if torch._C._are_functorch_transforms_active():
         return msda_slices(qkv, num_heads, window_size, dilations)
+    return msda_scriptable(qkv, num_heads, window_size, list(dilations))
+
+
+def msda_scriptable(qkv: Tensor, num_heads: int, window_size: int, dilations: list[int]) -> Tensor:
+    """MSDA by the operator, in words that TorchScript knows; see ``msda_operator``."""
     keep = torch.is_grad_enabled() and qkv.requires_grad
-    out: Tensor = _forward(qkv, num_heads, window_size, list(dilations), keep)[0]
+    out: Tensor = torch.ops.dilnas.msda(qkv, num_heads, window_size, dilations, keep)[0]
     return out
 
 
