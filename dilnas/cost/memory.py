@@ -3,9 +3,9 @@
 Counted are storages of tensors, once each: weights, buffers, images, what operators write, and
 temporary tensors at the worst moment. Scratch space inside of one kernel is not. Eager, with the
 portable MSDA or, where ``fused`` is true, with the operator ``dilnas::msda`` on Triton's kernels.
-Under autograd, in fp32, without stochastic depth and without an optimiser step: a training step is
-``model(images).float().square().mean().backward()``, from gradients that do not exist yet, as
-``dilnas.measure`` runs it.
+Under autograd, in fp32 (autocast: ``dilnas.cost.memory_mixed``), without stochastic depth and
+without an optimiser step: a training step is ``model(images).float().square().mean().backward()``,
+from gradients that do not exist yet, as ``dilnas.measure`` runs it.
 
 Everything in the graph keeps its own input for the backward pass, and:
 
@@ -50,7 +50,9 @@ from dilnas.cost.memory_parts import (
 from dilnas.errors import InputError
 
 __all__ = [
+    "image_copies",
     "inference_peak_bytes",
+    "running_statistics",
     "saved_elements",
     "training_peak_bytes",
     "why_no_training_form",
@@ -108,7 +110,7 @@ def training_peak_bytes(
     width = height if width is None else width
     images = batch_size * architecture.in_chans * height * width
     params = sum(visit.repeats * visit.grads for visit in visits)
-    statistics, norms = _running_statistics(architecture)
+    statistics, norms = running_statistics(architecture)
     elements = params + statistics + images + peak_of(visits)
     return int(bytes_per_element * elements + 8 * norms)  # each batch norm counts batches in int64
 
@@ -135,7 +137,7 @@ def inference_peak_bytes(
     the operator. Arguments and errors like ``training_peak_bytes``; 2 or 4 bytes an element.
     """
     width = height if width is None else width
-    copies = _copies(architecture, height, width, batch_size, channels_last)
+    copies = image_copies(architecture, height, width, batch_size, channels_last)
     image = architecture.in_chans * height * width
     last_dim = architecture.stages[-1].dim
     logits = last_dim + architecture.num_classes
@@ -161,7 +163,7 @@ def inference_peak_bytes(
                 own[0] + _reordered(architecture, placed, reordered, bytes_per_element, batch_size)
             )
         live += own if placed.repeats else []
-    statistics, norms = _running_statistics(architecture)
+    statistics, norms = running_statistics(architecture)
     held = bytes_per_element * (params + statistics) + 8 * norms
     return int(held + batch_size * (bytes_per_element * image + max(live)))
 
@@ -201,16 +203,19 @@ def _msda_inference(stage: Stage, height: int, width: int, fused: bool) -> list[
     return [*found, (size - counted, 4 * size + rows[-1])]
 
 
-def why_no_training_form(dtype: str, compile_mode: str) -> str:
-    """Why the closed form does not cover a training step; "" where it does.
+def why_no_training_form(dtype: str, compile_mode: str, device: str, *, fused: bool) -> str:
+    """Why no closed form covers a training step; "" where one does.
 
-    ``dtype`` and ``compile_mode`` as in a Workload.
+    ``dtype``, ``compile_mode`` and ``device`` as in a Workload; ``fused``: MSDA is the operator.
+    Half types are in ``dilnas.cost.memory_mixed``.
     """
-    if dtype not in ("fp32", "tf32"):
-        return f"no closed form of a training step in {dtype}: autocast's copies are not modelled"
     if compile_mode != "eager":
         return f"no closed form of a training step under {compile_mode}: kernels are fused"
-    return ""
+    if dtype in ("fp32", "tf32"):
+        return ""
+    if not device.startswith("cuda"):
+        return f"no closed form of a training step in {dtype} on a CPU: its autocast is another"
+    return "" if fused else f"no closed form of a training step in {dtype} with portable MSDA"
 
 
 def _visits(  # noqa: PLR0917
@@ -219,11 +224,11 @@ def _visits(  # noqa: PLR0917
 ) -> list[Visit]:  # fmt: skip
     """The parts of a network in the order of the forward pass; checks the sizes."""
     width = height if width is None else width
-    copies = _copies(architecture, height, width, batch, channels_last)
+    copies = image_copies(architecture, height, width, batch, channels_last)
     return list(_network(architecture, height, width, batch, copies, fused, reordered))
 
 
-def _copies(
+def image_copies(
     architecture: Architecture, height: int, width: int, batch: int, channels_last: bool
 ) -> int:
     """1 where the images are copied to channels-last, else 0; checks the sizes.
@@ -282,7 +287,7 @@ def _attention(  # noqa: PLR0917
     return msda_attention(dim=dim, tokens=tokens, batch=batch, groups=groups)
 
 
-def _running_statistics(a: Architecture) -> tuple[int, int]:
+def running_statistics(a: Architecture) -> tuple[int, int]:
     """(elements of running means and variances, number of batch norms)."""
     widths = [outputs for outputs, _, _ in STEM_CONVS[a.stem][:-1]]
     widths += [stage.dim for stage in a.stages[1:]]

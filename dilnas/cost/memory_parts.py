@@ -50,13 +50,13 @@ class Visit:
     peaks: list[Count] = field(default_factory=list)
 
 
-def peak_of(visits: Sequence[Visit]) -> Count:
-    """Most elements that autograd holds, gradients of weights included, over the whole step.
+def peak_of(visits: Sequence[Visit], loss: Count = LOSS) -> Count:
+    """Most elements that autograd holds, gradients of weights included, over the backward pass.
 
     ``visits`` are in the order of the forward pass. In a row of equal parts what is held changes
     by the same amount each time, so the first or the last of them is the worst.
     """
-    held: Count = LOSS + sum(visit.repeats * visit.saved for visit in visits)
+    held: Count = loss + sum(visit.repeats * visit.saved for visit in visits)
     peak: Count = 0
     for visit in reversed(visits):
         change = visit.grads + visit.stays - visit.saved

@@ -25,24 +25,17 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from dilnas.arch import Architecture
-from dilnas.cost.memory import (
-    inference_peak_bytes,
-    training_peak_bytes,
-    why_no_training_form,
-)
 from dilnas.errors import InputError
 from dilnas.measure.cpu import rss_high_water_bytes
 from dilnas.measure.fresh import TIMEOUT_S, run_fresh
+from dilnas.measure.memory_form import PORTABLE, closed_form
 from dilnas.records import Cost, Memory, Workload
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = [
-    "FUSED",
     "FUSED_OPERATOR",
-    "PORTABLE",
-    "closed_form",
     "measure_memory",
     "memory_record",
     "peak_memory",
@@ -52,10 +45,6 @@ __all__ = [
 AGREES = {"cpu": 0.02, "cuda": 0.05}
 """Share by which tensors may differ from the closed form, which is that of the CPU's kernels but
 for MSDA: other kernels keep other statistics."""
-
-PORTABLE, FUSED = "portable", "fused"
-"""How MSDA ran: as portable PyTorch, or as the operator ``dilnas::msda`` on Triton's kernels. The
-closed form depends on it: the fused one holds no logits and no probabilities."""
 
 FUSED_OPERATOR = "dilnas::msda"
 
@@ -95,29 +84,6 @@ def _threads_here() -> int:
     """Threads of torch in this process, 0 if it has not been imported."""
     torch = sys.modules.get("torch")
     return torch.get_num_threads() if torch is not None else 0
-
-
-def closed_form(
-    architecture: Architecture, workload: Workload, msda: str = PORTABLE
-) -> tuple[int | None, str]:
-    """(bytes that tensors hold at their peak, "") or (None, why there is no closed form).
-
-    ``msda``: how MSDA was seen to run; only PORTABLE and FUSED are modelled.
-    """
-    size = (workload.height, workload.width, workload.batch_size)
-    last = workload.channels_last
-    if workload.mode == "inference":
-        if workload.compile != "eager":
-            return None, f"no closed form under {workload.compile}: kernels are fused"
-    elif why := why_no_training_form(workload.dtype, workload.compile):
-        return None, why
-    if msda not in (PORTABLE, FUSED):
-        return None, f"no closed form with MSDA {msda}"
-    fused = msda == FUSED
-    if workload.mode == "train":
-        return training_peak_bytes(architecture, *size, channels_last=last, fused=fused), ""
-    width = 2 if workload.dtype in ("fp16", "bf16") else 4
-    return inference_peak_bytes(architecture, *size, width, channels_last=last, fused=fused), ""
 
 
 def memory_record(

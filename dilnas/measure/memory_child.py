@@ -24,7 +24,8 @@ from dilnas.arch import Architecture
 from dilnas.cost import cost
 from dilnas.measure.cpu import rss_high_water_bytes
 from dilnas.measure.fresh import answer
-from dilnas.measure.memory import FUSED, FUSED_OPERATOR, PORTABLE, tally_bytes
+from dilnas.measure.memory import FUSED_OPERATOR, tally_bytes
+from dilnas.measure.memory_form import FUSED, PORTABLE
 from dilnas.records import Workload
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from dilnas.cost.memory import (
     training_peak_bytes,
     why_no_training_form,
 )
+from dilnas.cost.memory_mixed import mixed_peak_bytes, mixed_saved_bytes
 from dilnas.errors import InputError
 from dilnas.records import Workload
 
@@ -93,10 +94,17 @@ def memory_forecast(
     out = MemoryForecast(
         weights_bytes=4 * params, gradients_bytes=4 * params, optimizer_bytes=states,
         kept_bytes=None, peak_bytes=None,
-        why=why_no_training_form(workload.dtype, workload.compile),
+        why=why_no_training_form(workload.dtype, workload.compile, workload.device, fused=fused),
     )  # fmt: skip
     if out.why:
         return out
+    if width == 2:
+        last = workload.channels_last
+        return replace(
+            out,
+            kept_bytes=mixed_saved_bytes(architecture, *size, channels_last=last),
+            peak_bytes=mixed_peak_bytes(architecture, *size, channels_last=last) + states,
+        )
     return replace(
         out,
         kept_bytes=4

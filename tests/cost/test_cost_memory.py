@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import ModuleType
-from unittest import mock
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
-from drawn import architectures, sides
+from alive import World, cases, fused_msda
 from hypothesis import assume, given, settings
-from hypothesis import strategies as st
 
-import dilnas.ops
 from dilnas.arch import Architecture, Stage
 from dilnas.cost import cost
 from dilnas.cost.memory import (
@@ -33,9 +28,6 @@ from dilnas.cost.memory_parts import (
     probability_rows,
 )
 from dilnas.errors import InputError
-from dilnas.measure.memory import tally_bytes
-from dilnas.model import attention, build_model
-from dilnas.ops import operator
 from dilnas.variants import variant
 
 MIXED = Architecture(
@@ -46,65 +38,6 @@ MIXED = Architecture(
     pos_embed="both",
     num_classes=10,
 )
-
-
-class World:
-    """A network and a batch, really there."""
-
-    def __init__(
-        self, architecture: Architecture, size: tuple[int, int], batch: int, **form: object
-    ) -> None:
-        self.model = build_model(architecture).to(**form)
-        self.images = torch.randn(batch, architecture.in_chans, *size).to(**form)
-        kept = (*self.model.parameters(), *self.model.buffers(), self.images)
-        self.own = {t.untyped_storage().data_ptr() for t in kept if t.numel()}
-        self.own_bytes = sum(t.untyped_storage().nbytes() for t in kept)
-
-    def loss(self) -> torch.Tensor:
-        return self.model.train()(self.images).float().square().mean()
-
-    def inference(self) -> int:
-        """Bytes at the peak of an inference call."""
-        self.model.eval()
-
-        def call() -> None:
-            with torch.inference_mode():
-                self.model(self.images)
-
-        return self.own_bytes + tally_bytes(call)
-
-    def training(self) -> int:
-        """Bytes at the peak of a training step."""
-
-        def call() -> None:
-            self.model.zero_grad(set_to_none=True)
-            out = self.model.train()(self.images)
-            out.float().square().mean().backward()
-
-        return self.own_bytes + tally_bytes(call)
-
-    def saved(self) -> int:
-        """Elements of the storages that autograd keeps, each once."""
-        kept: dict[int, torch.UntypedStorage] = {}
-
-        def pack(tensor: torch.Tensor) -> torch.Tensor:
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in self.own:
-                kept[storage._cdata] = storage  # alive: nobody else gets the address
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            self.loss()
-        return sum(storage.nbytes() for storage in kept.values()) // 4
-
-
-@st.composite
-def cases(draw: Callable) -> tuple[Architecture, tuple[int, int], int]:
-    """Networks that can be trained: a batch norm needs more than one value a channel."""
-    architecture = draw(architectures(max_stages=3, max_dim=32))
-    size, batch = draw(sides(architecture)), draw(st.integers(1, 4))
-    assume(batch * size[0] * size[1] > architecture.stride**2)
-    return architecture, size, batch
 
 
 @settings(max_examples=30)
@@ -122,7 +55,7 @@ def test_training_holds_what_the_closed_form_says(case: tuple) -> None:
     architecture, size, batch = case
     assume(architecture.in_chans > 1 and all(stage.dim > 1 for stage in architecture.stages))
     world = World(*case)
-    assert world.saved() == saved_elements(architecture, *size, batch)
+    assert world.saved() == 4 * saved_elements(architecture, *size, batch)
     assert world.training() == training_peak_bytes(architecture, *size, batch)
 
 
@@ -151,28 +84,6 @@ def test_the_variants_hold_what_the_closed_form_says(name: str) -> None:
     assert half.inference() == inference_peak_bytes(variant(name), 64, 96, 2, 2)
 
 
-@contextmanager
-def fused_msda() -> Iterator[None]:
-    """MSDA by the operator, with kernels that only write their results."""
-    kernels = ModuleType("dilnas.ops.triton_launch")
-
-    def forward(qkv: torch.Tensor, heads: int, *_: object, keep: bool) -> tuple:
-        batch, height, width, tripled = qkv.shape
-        kept = (heads, batch * height * width) if keep else (0,)
-        return qkv.new_zeros(batch, height, width, tripled // 3), qkv.new_zeros(kept)
-
-    def backward(grad: torch.Tensor, qkv: torch.Tensor, *_: object) -> torch.Tensor:
-        return torch.zeros_like(qkv, memory_format=torch.contiguous_format)
-
-    kernels.forward, kernels.backward = forward, backward
-    with (
-        mock.patch.object(dilnas.ops, "triton_launch", kernels, create=True),
-        mock.patch.object(operator, "_fused", lambda qkv: True),
-        mock.patch.object(attention, "msda", operator.msda_operator),
-    ):
-        yield
-
-
 @settings(max_examples=40)
 @given(cases())
 def test_with_fused_msda_both_hold_what_the_closed_form_says(case: tuple) -> None:
@@ -183,7 +94,7 @@ def test_with_fused_msda_both_hold_what_the_closed_form_says(case: tuple) -> Non
         assert found == inference_peak_bytes(architecture, *size, batch, fused=True)
         assume(architecture.in_chans > 1 and all(stage.dim > 1 for stage in architecture.stages))
         world = World(*case)
-        assert world.saved() == saved_elements(architecture, *size, batch, fused=True)
+        assert world.saved() == 4 * saved_elements(architecture, *size, batch, fused=True)
         assert world.training() == training_peak_bytes(architecture, *size, batch, fused=True)
 
 
@@ -257,10 +168,13 @@ def test_sizes_and_batches_out_of_range_are_refused(
 
 
 def test_what_is_not_covered_says_why() -> None:
-    """Half types and compiled steps have a reason, fp32 and tf32 have none."""
-    assert why_no_training_form("fp32", "eager") == why_no_training_form("tf32", "eager") == ""
-    assert "bf16" in why_no_training_form("bf16", "eager")
-    assert "graph" in why_no_training_form("fp32", "graph")
+    """Compiled steps and half types on a CPU have a reason, fp32 and tf32 have none."""
+    for dtype in ("fp32", "tf32"):
+        assert why_no_training_form(dtype, "eager", "cpu", fused=False) == ""
+    assert "CPU" in why_no_training_form("bf16", "eager", "cpu", fused=True)
+    assert "portable" in why_no_training_form("bf16", "eager", "cuda", fused=False)
+    assert why_no_training_form("bf16", "eager", "cuda:1", fused=True) == ""
+    assert "graph" in why_no_training_form("fp32", "graph", "cuda", fused=True)
 
 
 def test_the_closed_form_needs_neither_numpy_nor_torch() -> None:

@@ -18,15 +18,17 @@ import torch
 from dilnas.arch import Architecture, Stage
 from dilnas.cost import cost
 from dilnas.cost.memory import inference_peak_bytes, training_peak_bytes
+from dilnas.cost.memory_mixed import mixed_peak_bytes
 from dilnas.errors import DeviceError, InputError
 from dilnas.measure.fresh import run_fresh
-from dilnas.measure.memory import closed_form, measure_memory, memory_record, tally_bytes
+from dilnas.measure.memory import measure_memory, memory_record, tally_bytes
 from dilnas.measure.memory_child import (
     _msda_of,
     _process_reading,
     _used_by_device,
     allocator_peak,
 )
+from dilnas.measure.memory_form import closed_form
 from dilnas.records import Memory, Workload
 
 SMALL = Architecture(
@@ -136,11 +138,14 @@ def test_a_cost_of_another_size_is_refused() -> None:
 
 
 def test_closed_forms_follow_the_workload() -> None:
-    """Half types in inference have one, autocast and fused kernels a reason why not."""
+    """Half types have one, in training on CUDA; the CPU's autocast and fused kernels a reason."""
     half = Workload(batch_size=2, height=64, width=96, dtype="bf16")
     assert closed_form(SMALL, half) == (inference_peak_bytes(SMALL, 64, 96, 2, 2), "")
     train = Workload(batch_size=2, height=64, width=96, mode="train")
     assert closed_form(SMALL, train) == (training_peak_bytes(SMALL, 64, 96, 2), "")
+    mixed = Workload(batch_size=2, height=64, width=96, mode="train", dtype="fp16", device="cuda")
+    assert closed_form(SMALL, mixed, "fused") == (mixed_peak_bytes(SMALL, 64, 96, 2), "")
+    assert closed_form(SMALL, mixed, "portable")[0] is None
     for changes in ({"dtype": "bf16", "mode": "train"}, {"compile": "compile"}):
         form, why = closed_form(SMALL, Workload(height=64, width=96, **changes))
         assert form is None
