@@ -25,7 +25,7 @@ app = typer.Typer()
 app.command()(report)
 
 OLD = Path(__file__).parents[1] / "records" / "old"
-EXAMPLE = Path(__file__).parents[2] / "docs" / "example"
+EXAMPLE = Path(__file__).parents[1] / "reference" / "older_run"
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def searched(tmp_path: Path) -> Path:
 
 
 def copied(folder: Path) -> Path:
-    shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("report.html"))
+    shutil.copytree(EXAMPLE, folder)
     return folder
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,13 @@ from dilnas.runs import RunDirectory
 from dilnas.variants import VARIANTS
 
 ROOT = Path(__file__).parents[2]
-EXAMPLE = ROOT / "docs" / "example"
+EXAMPLE = ROOT / "tests" / "reference" / "older_run"
 OLD = Path(__file__).parents[1] / "records" / "old"
 
 
 def copied(folder: Path, **settings: Any) -> RunDirectory:
-    """The committed example run, elsewhere, with some settings changed."""
-    shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("report.html"))
+    """A run of an older version, elsewhere, with some settings changed."""
+    shutil.copytree(EXAMPLE, folder)
     run = RunDirectory(folder)
     run.run_json_path.write_text(json.dumps({**run.run_json(), **settings}))
     return run
@@ -82,6 +83,16 @@ def test_stages_are_read_from_the_row_or_from_the_architecture() -> None:
         ("layout", None),
     ):
         assert stages_of({**row, name: text}) == []
+
+
+def test_the_example_in_docs_is_what_its_page_says() -> None:
+    """The committed tables of a search with rungs: 8 on the front, 56 stopped early."""
+    data = RunData.of(RunDirectory(ROOT / "docs" / "example"))
+    assert data.so_far == ""
+    groups = Counter(group for group, _ in data.points())
+    assert groups["front"] == 8 and groups["pruned"] == 56
+    page = (ROOT / "docs" / "example" / "report.html").read_text(encoding="utf-8")
+    assert "8 on the front, 20 more trained to the end, 56 stopped early" in page
 
 
 def test_rungs_know_their_images_or_those_that_were_planned() -> None:

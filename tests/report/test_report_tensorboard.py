@@ -13,14 +13,14 @@ from dilnas.errors import RunError
 from dilnas.report import write_tensorboard
 from dilnas.runs import RunDirectory
 
-EXAMPLE = Path(__file__).parents[2] / "docs" / "example"
+EXAMPLE = Path(__file__).parents[1] / "reference" / "older_run"
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunDirectory:
     """The example run; trial 0 kept its curve too."""
     folder = tmp_path / "run"
-    shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("report.html"))
+    shutil.copytree(EXAMPLE, folder)
     rungs = [{"train_loss": 1.5, "val_loss": 1.25, "seconds": 9.0}, {"train_loss": None}]
     (folder / "trials" / "0").mkdir(parents=True)
     (folder / "trials" / "0" / "curve.json").write_text(json.dumps({"rungs": rungs}))
