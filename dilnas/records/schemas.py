@@ -14,12 +14,14 @@ SCHEMA_FILE = "schema/profile.schema.json"
 
 KINDS = {
     "any": "", "profile": "Profile", "profiles": "Profiles", "comparison": "Comparison",
-    "task": "TaskProfile",
+    "task": "TaskProfile", "calibration": "Calibration",
 }  # fmt: skip
 
 
 def schema(kind: str = "any") -> dict[str, Any]:
-    """JSON schema (draft 2020-12) of "profile", "profiles", "comparison", "task" or any of them.
+    """JSON schema (draft 2020-12) of one kind of document, or of any of them.
+
+    ``kind``: "profile", "profiles", "comparison", "task", "calibration" or "any".
 
     Describes what this version writes; files of older versions are read but not described.
     Raises InputError for another kind.

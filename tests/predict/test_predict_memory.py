@@ -1,9 +1,12 @@
 """Memory in closed form against the allocator of this CPU."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from dilnas.cost import cost
+from dilnas.cost.memory_mixed import mixed_peak_bytes, mixed_saved_bytes
 from dilnas.measure import measure_memory
 from dilnas.predict.memory import memory_forecast
 from dilnas.records import Workload
@@ -56,6 +59,20 @@ def test_an_optimizers_states_are_those_that_torch_keeps():
         found = memory_forecast(architecture, Workload(mode="train"), optimizer=name)
         weights = sum(p.numel() for p in model.parameters())
         assert found.optimizer_bytes / found.weights_bytes == kept / weights
+
+
+def test_training_in_half_types_on_cuda_has_a_closed_form():
+    """With the kernels; gradients and the optimizer's states are fp32 all the same."""
+    architecture = SPACE.decode(SPACE.sample(1, 0)[0])
+    workload = Workload(mode="train", dtype="bf16", batch_size=4, device="cuda")
+    found = memory_forecast(architecture, workload, fused=True, optimizer="adamw")
+    full = memory_forecast(architecture, replace(workload, dtype="fp32"), fused=True)
+    assert found.peak_bytes == (
+        mixed_peak_bytes(architecture, batch_size=4) + found.optimizer_bytes
+    )
+    assert found.kept_bytes == mixed_saved_bytes(architecture, batch_size=4) < full.kept_bytes
+    assert found.gradients_bytes == full.gradients_bytes
+    assert "portable" in memory_forecast(architecture, workload).why
 
 
 def test_where_there_is_no_closed_form_it_says_why():

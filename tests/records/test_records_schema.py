@@ -20,6 +20,8 @@ from dilnas import records
 from dilnas.arch import Architecture, Stage
 from dilnas.cli.profile import profile as profile_command
 from dilnas.errors import InputError
+from dilnas.predict.calibration import Calibration, Fit, Timed
+from dilnas.predict.parts import Part
 from dilnas.records import (
     comparison_dict,
     load_profiles,
@@ -32,13 +34,20 @@ from dilnas.records.documents import DERIVED
 from dilnas.stage import stage_to_dict
 
 OLD = Path(__file__).parent / "old"
+COMMITTED = Path(__file__).parents[2] / "profiles"
 SCHEMA = schema()
 CHECKED = {
     kind: jsonschema.Draft202012Validator(schema(kind))
-    for kind in ("any", "profile", "profiles", "comparison", "task")
+    for kind in ("any", "profile", "profiles", "comparison", "task", "calibration")
 }
 RECORDS = tuple(found for name in records.__all__ if is_dataclass(found := getattr(records, name)))
 """Every record that dilnas.records offers."""
+
+CALIBRATION = {
+    "Calibration": Calibration, "CalibrationFit": Fit, "CalibrationPart": Part,
+    "CalibrationNetwork": Timed,
+}  # fmt: skip
+"""Records of ``dilnas.predict``, by their names in the schema."""
 
 app = typer.Typer()
 app.command()(profile_command)
@@ -154,6 +163,26 @@ def test_an_edited_document_is_not_valid(path: str, value: object) -> None:
     assert not valid(document, "profile")
 
 
+def test_a_calibration_is_described_whole() -> None:
+    """The committed one; not one with a field more, a part of no kind, or a run of no time."""
+    text = (COMMITTED / "amd-epyc" / "dilateformer-b8-224-fp32-t2.json").read_text("utf-8")
+    assert valid(json.loads(text), "calibration")
+    document = json.loads(text)
+    document["fit"] = None  # not finished
+    assert valid(document, "calibration")
+    for path, value in (
+        (("more",), 1), (("pieces", 0, "kind"), "neck"), (("networks", 3, "runs_s", 0, 1), 0.0),
+        (("networks", 0, "role"), "kept"), (("workload", "batch_size"), "8"),
+    ):  # fmt: skip
+        document = json.loads(text)
+        *parents, last = path
+        found = document
+        for step in parents:
+            found = found[step]
+        found[last] = value
+        assert not valid(document, "calibration"), path
+
+
 # --- fields -------------------------------------------------------------------------------------
 
 
@@ -193,8 +222,13 @@ def test_every_field_of_every_record_is_in_the_schema_and_nothing_else() -> None
     network = Architecture(stages=(Stage(dim=12, num_heads=3, msda_depth=1, global_depth=1),))
     assert set(architecture["properties"]) == set(network.to_dict())
     assert set(stage["properties"]) == set(stage_to_dict(network.stages[0]))
+    for name, record in CALIBRATION.items():
+        expected = {f.name for f in fields(record)}
+        expected |= {"dilnas_calibration"} if name == "Calibration" else set()
+        described = SCHEMA["$defs"][name]
+        assert set(described["properties"]) == set(described["required"]) == expected, name
     known = {record.__name__ for record in RECORDS} | {"Architecture", "Stage", "Profiles"}
-    assert set(SCHEMA["$defs"]) == known
+    assert set(SCHEMA["$defs"]) == known | set(CALIBRATION)
 
 
 def test_every_object_of_the_schema_is_closed_and_every_property_described() -> None:
