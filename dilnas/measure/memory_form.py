@@ -27,7 +27,8 @@ def closed_form(
     """
     if msda not in (PORTABLE, FUSED):
         return None, f"no closed form with MSDA {msda}"
-    fused, half = msda == FUSED, workload.dtype in ("fp16", "bf16")
+    half = workload.dtype in ("fp16", "bf16")
+    fused = msda == FUSED or not any(stage.msda_depth for stage in architecture.stages)
     if why := _why_no_form(workload, fused):
         return None, why
     size = (workload.height, workload.width, workload.batch_size)

@@ -146,6 +146,8 @@ def test_closed_forms_follow_the_workload() -> None:
     mixed = Workload(batch_size=2, height=64, width=96, mode="train", dtype="fp16", device="cuda")
     assert closed_form(SMALL, mixed, "fused") == (mixed_peak_bytes(SMALL, 64, 96, 2), "")
     assert closed_form(SMALL, mixed, "portable")[0] is None
+    dense = SMALL.replace(stages=(Stage(dim=12, num_heads=3, global_depth=2),))
+    assert closed_form(dense, mixed, "portable")[0] == mixed_peak_bytes(dense, 64, 96, 2)
     for changes in ({"dtype": "bf16", "mode": "train"}, {"compile": "compile"}):
         form, why = closed_form(SMALL, Workload(height=64, width=96, **changes))
         assert form is None
