@@ -78,6 +78,7 @@ class RungRow:
         epochs: (seeds,) full trainings' worth that the search with rungs spent.
         full_epochs: (seeds,) what the search of full trainings spent until it had the same
             hypervolume; infinite where it never had.
+        full_spent: (seeds,) what it spent in all.
         complete: (seeds,) candidates that reached full fidelity.
     """
 
@@ -85,12 +86,21 @@ class RungRow:
     regret: Any
     epochs: Any
     full_epochs: Any
+    full_spent: Any
     complete: Any
 
     @property
     def ratio(self) -> Any:
-        """(seeds,) epochs spent over those of full trainings for the same hypervolume."""
-        return self.epochs / self.full_epochs
+        """(seeds,) epochs spent over those of full trainings for the same hypervolume.
+
+        Where these never had it, over all that they spent: the ratio is at most that.
+        """
+        return self.epochs / np.where(self.reached, self.full_epochs, self.full_spent)
+
+    @property
+    def reached(self) -> Any:
+        """(seeds,) whether full trainings had the same hypervolume before they ended."""
+        return np.isfinite(self.full_epochs)
 
 
 def traces(jobs: Sequence[Job], processes: int, tell: Callable[[int, int], None]) -> list[Trace]:
@@ -162,6 +172,7 @@ def rungs_compared(full: Sequence[Trace], rungs: Sequence[Trace], world: World) 
     return RungRow(
         world=world.name, regret=np.array([world.regret(t.codes) for t in rungs]),
         epochs=np.array([t.spent for t in rungs]), full_epochs=np.array(needs),
+        full_spent=np.array([t.spent for t in full]),
         complete=np.array([len(t.codes) for t in rungs]),
     )  # fmt: skip
 

@@ -52,7 +52,8 @@ def rung_table(rows: Sequence[RungRow]) -> Table:
     for row in rows:
         table.add_row(
             row.world, _middle(row.regret), f"{np.median(row.complete):.0f}",
-            f"{np.median(row.epochs):.1f}", _count(row.full_epochs), _middle(row.ratio, 2),
+            f"{np.median(row.epochs):.1f}", _count(row.full_epochs),
+            ("" if row.reached.all() else "at most ") + _middle(row.ratio, 2),
         )  # fmt: skip
     return table
 
@@ -68,7 +69,9 @@ def document(found: Sequence[Comparison], rungs: Sequence[RungRow]) -> dict[str,
         ],
         "rungs": [
             {"world": row.world, "regret": row.regret.tolist(), "epochs": row.epochs.tolist(),
-             "full_epochs": _finite(row.full_epochs), "ratio": _finite(row.ratio)}
+             "full_epochs": _finite(row.full_epochs),
+             "ratio": [float(r) if known else None
+                       for r, known in zip(row.ratio, row.reached, strict=True)]}
             for row in rungs
         ],
     }  # fmt: skip

@@ -1,5 +1,6 @@
 """Simulated searches go through the real proposer, scheduler, loop and ledger."""
 
+import io
 import json
 import subprocess
 import sys
@@ -7,8 +8,10 @@ import sys
 import numpy as np
 import optuna
 import pytest
+from rich.console import Console
 
-from dilnas.bench.comparing import Job, compared, rungs_compared, traces
+from dilnas.bench.comparing import Job, RungRow, compared, rungs_compared, traces
+from dilnas.bench.shown import document, rung_table
 from dilnas.bench.simulation import simulate
 from dilnas.bench.tables import table_world
 from dilnas.bench.worlds import world
@@ -95,6 +98,18 @@ def test_rungs_are_compared_by_the_epochs_for_the_same_hypervolume():
         assert full.regret(one.codes[:need]) <= full.regret(other.codes) + 1e-9
         assert need == 1 or full.regret(one.codes[: need - 1]) > full.regret(other.codes)
     assert row.epochs[0] == pytest.approx(other.spent)
+
+
+def test_where_full_trainings_never_got_so_far_the_ratio_is_a_bound():
+    """Not 0: at most what was spent over all that they spent; no number in JSON."""
+    seeds = [np.array(values) for values in ([0.1] * 3, [20.0] * 3, [40, 50, np.inf], [80.0] * 3)]
+    names = ("regret", "epochs", "full_epochs", "full_spent")
+    row = RungRow(world="w", **dict(zip(names, seeds, strict=True)), complete=np.array([9, 9, 9]))
+    assert row.ratio.tolist() == [0.5, 0.4, 0.25]
+    assert document([], [row])["rungs"][0]["ratio"] == [0.5, 0.4, None]
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(rung_table([row]))
+    assert "at most 0.40 [0.33–0.45]" in console.export_text()
 
 
 def test_the_command_prints_tables_and_json(tmp_path):
