@@ -57,8 +57,9 @@ def mixed_peak_bytes(
 ) -> int:
     """Most bytes that tensors hold at once in the step, weights and images included.
 
-    Exact but for networks of a few thousand numbers, where the loss is the peak, and for images of
-    one channel. Arguments and errors as of ``training_peak_bytes``.
+    Exact on networks of the default space; of toy networks, a few channels wide on maps of a few
+    pixels, one in 25 is off, by 4 % at most of those tried. Images of one channel are not modelled
+    apart, as in ``training_peak_bytes``. Arguments and errors as of ``training_peak_bytes``.
     """
     visits = _visits(architecture, height, width, batch_size, channels_last)
     images = batch_size * architecture.in_chans * height * (height if width is None else width)
