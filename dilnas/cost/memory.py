@@ -55,7 +55,6 @@ __all__ = [
     "running_statistics",
     "saved_elements",
     "training_peak_bytes",
-    "why_no_training_form",
 ]
 
 
@@ -201,21 +200,6 @@ def _msda_inference(stage: Stage, height: int, width: int, fused: bool) -> list[
         for before, own in zip([0, *rows], rows, strict=False)
     ]
     return [*found, (size - counted, 4 * size + rows[-1])]
-
-
-def why_no_training_form(dtype: str, compile_mode: str, device: str, *, fused: bool) -> str:
-    """Why no closed form covers a training step; "" where one does.
-
-    ``dtype``, ``compile_mode`` and ``device`` as in a Workload; ``fused``: MSDA is the operator.
-    Half types are in ``dilnas.cost.memory_mixed``.
-    """
-    if compile_mode != "eager":
-        return f"no closed form of a training step under {compile_mode}: kernels are fused"
-    if dtype in ("fp32", "tf32"):
-        return ""
-    if not device.startswith("cuda"):
-        return f"no closed form of a training step in {dtype} on a CPU: its autocast is another"
-    return "" if fused else f"no closed form of a training step in {dtype} with portable MSDA"
 
 
 def _visits(  # noqa: PLR0917

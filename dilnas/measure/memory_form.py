@@ -1,14 +1,9 @@
-"""Which closed form of memory a workload has, if any."""
+"""How MSDA was seen to run, and the closed form of memory that belongs to it."""
 
 from __future__ import annotations
 
 from dilnas.arch import Architecture
-from dilnas.cost.memory import (
-    inference_peak_bytes,
-    training_peak_bytes,
-    why_no_training_form,
-)
-from dilnas.cost.memory_mixed import mixed_peak_bytes
+from dilnas.cost.memory_form import memory_form
 from dilnas.records import Workload
 
 __all__ = ["FUSED", "PORTABLE", "closed_form"]
@@ -27,25 +22,5 @@ def closed_form(
     """
     if msda not in (PORTABLE, FUSED):
         return None, f"no closed form with MSDA {msda}"
-    half = workload.dtype in ("fp16", "bf16")
-    fused = msda == FUSED or not any(stage.msda_depth for stage in architecture.stages)
-    if why := _why_no_form(workload, fused):
-        return None, why
-    size = (workload.height, workload.width, workload.batch_size)
-    last = workload.channels_last
-    if workload.mode == "inference":
-        width = 2 if half else 4
-        found = inference_peak_bytes(architecture, *size, width, channels_last=last, fused=fused)
-    elif half:
-        found = mixed_peak_bytes(architecture, *size, channels_last=last)
-    else:
-        found = training_peak_bytes(architecture, *size, channels_last=last, fused=fused)
-    return found, ""
-
-
-def _why_no_form(workload: Workload, fused: bool) -> str:
-    if workload.mode == "train":
-        return why_no_training_form(workload.dtype, workload.compile, workload.device, fused=fused)
-    if workload.compile != "eager":
-        return f"no closed form under {workload.compile}: kernels are fused"
-    return ""
+    form = memory_form(architecture, workload, fused=msda == FUSED)
+    return form.peak_bytes, form.why

@@ -7,18 +7,11 @@ weights into an order of its own, and the last of them has the largest weights o
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 from dilnas.arch import Architecture
 from dilnas.cost import cost
-from dilnas.cost.memory import (
-    inference_peak_bytes,
-    saved_elements,
-    training_peak_bytes,
-    why_no_training_form,
-)
-from dilnas.cost.memory_mixed import mixed_peak_bytes, mixed_saved_bytes
+from dilnas.cost.memory_form import HALF_TYPES, memory_form
 from dilnas.errors import InputError
 from dilnas.records import Workload
 
@@ -77,37 +70,16 @@ def memory_forecast(
             got=optimizer,
         )  # fmt: skip
     params = cost(architecture, workload.height, workload.width).params
-    size = (workload.height, workload.width, workload.batch_size)
-    layout: dict[str, Any] = {"channels_last": workload.channels_last, "fused": fused}
-    layout["reordered"] = REORDERED[workload.mode] if workload.device == "cpu" else 0
-    width = 2 if workload.dtype in ("fp16", "bf16") else 4
-    if workload.mode == "inference":
-        known = workload.compile == "eager"
-        return MemoryForecast(
-            weights_bytes=params * width, gradients_bytes=0, optimizer_bytes=0,
-            kept_bytes=0 if known else None,
-            peak_bytes=inference_peak_bytes(architecture, *size, width, **layout)
-            if known else None,
-            why="" if known else f"no closed form under {workload.compile}: kernels are fused",
-        )  # fmt: skip
-    states = 4 * params * OPTIMIZERS[optimizer]
-    out = MemoryForecast(
-        weights_bytes=4 * params, gradients_bytes=4 * params, optimizer_bytes=states,
-        kept_bytes=None, peak_bytes=None,
-        why=why_no_training_form(workload.dtype, workload.compile, workload.device, fused=fused),
+    form = memory_form(
+        architecture, workload, fused=fused,
+        reordered=REORDERED[workload.mode] if workload.device == "cpu" else 0,
     )  # fmt: skip
-    if out.why:
-        return out
-    if width == 2:
-        last = workload.channels_last
-        return replace(
-            out,
-            kept_bytes=mixed_saved_bytes(architecture, *size, channels_last=last),
-            peak_bytes=mixed_peak_bytes(architecture, *size, channels_last=last) + states,
-        )
-    return replace(
-        out,
-        kept_bytes=4
-        * saved_elements(architecture, *size, channels_last=workload.channels_last, fused=fused),
-        peak_bytes=training_peak_bytes(architecture, *size, **layout) + states,
-    )
+    train = workload.mode == "train"
+    # A training step's own weights are fp32 whatever it computes in.
+    width = 2 if workload.dtype in HALF_TYPES and not train else 4
+    states = 4 * params * OPTIMIZERS[optimizer] if train else 0
+    return MemoryForecast(
+        weights_bytes=width * params, gradients_bytes=width * params if train else 0,
+        optimizer_bytes=states, kept_bytes=form.kept_bytes,
+        peak_bytes=None if form.peak_bytes is None else form.peak_bytes + states, why=form.why,
+    )  # fmt: skip

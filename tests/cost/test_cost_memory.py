@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,12 +16,8 @@ from hypothesis import assume, given, settings
 
 from dilnas.arch import Architecture, Stage
 from dilnas.cost import cost
-from dilnas.cost.memory import (
-    inference_peak_bytes,
-    saved_elements,
-    training_peak_bytes,
-    why_no_training_form,
-)
+from dilnas.cost.memory import inference_peak_bytes, saved_elements, training_peak_bytes
+from dilnas.cost.memory_form import memory_form
 from dilnas.cost.memory_parts import (
     block_visit,
     downsample_visit,
@@ -28,6 +26,7 @@ from dilnas.cost.memory_parts import (
     probability_rows,
 )
 from dilnas.errors import InputError
+from dilnas.records import Workload
 from dilnas.variants import variant
 
 MIXED = Architecture(
@@ -169,12 +168,31 @@ def test_sizes_and_batches_out_of_range_are_refused(
 
 def test_what_is_not_covered_says_why() -> None:
     """Compiled steps and half types on a CPU have a reason, fp32 and tf32 have none."""
+
+    def why(*, fused: bool = False, **changes: Any) -> str:
+        form = memory_form(MIXED, Workload(height=64, width=96, **changes), fused=fused)
+        assert (form.peak_bytes is None) == (form.kept_bytes is None) == bool(form.why)
+        return form.why
+
     for dtype in ("fp32", "tf32"):
-        assert why_no_training_form(dtype, "eager", "cpu", fused=False) == ""
-    assert "CPU" in why_no_training_form("bf16", "eager", "cpu", fused=True)
-    assert "portable" in why_no_training_form("bf16", "eager", "cuda", fused=False)
-    assert why_no_training_form("bf16", "eager", "cuda:1", fused=True) == ""
-    assert "graph" in why_no_training_form("fp32", "graph", "cuda", fused=True)
+        assert not why(mode="train", dtype=dtype)
+    assert "CPU" in why(mode="train", dtype="bf16", fused=True)
+    assert "portable" in why(mode="train", dtype="bf16", device="cuda")
+    assert not why(mode="train", dtype="bf16", device="cuda:1", fused=True)
+    assert "graph" in why(mode="train", device="cuda", compile="graph", fused=True)
+    assert "compile" in why(compile="compile")
+
+
+def test_a_network_without_msda_has_one_form_whatever_runs_msda() -> None:
+    """Nothing in it could be fused, so kernels and portable code hold the same."""
+    stages = tuple(replace(stage, msda_depth=0, global_depth=1) for stage in MIXED.stages)
+    dense = MIXED.replace(stages=stages)
+    for changes in ({"dtype": "bf16", "device": "cuda"}, {}):
+        for mode in ("inference", "train"):
+            workload = Workload(height=64, width=96, mode=mode, **changes)
+            form = memory_form(dense, workload, fused=False)
+            assert form == memory_form(dense, workload, fused=True)
+            assert form.peak_bytes
 
 
 def test_the_closed_form_needs_neither_numpy_nor_torch() -> None:
