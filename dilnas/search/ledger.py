@@ -40,6 +40,7 @@ from dilnas.search.candidate import (
     RungScore,
     Session,
 )
+from dilnas.search.ledger_trial import candidate_of
 from dilnas.search.storage import Patience, open_storage, shown_url
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class Ledger:
         """Read everything anew."""
         trials = self._trials()
         self._ids = [trial._trial_id for trial in trials]
-        self._candidates = [self._read(trial) for trial in trials]
+        self._candidates = [candidate_of(trial, self._axes) for trial in trials]
         self._sessions = [Session(**one) for one in self.notes().get("sessions", ())]
 
     @property
@@ -157,39 +158,6 @@ class Ledger:
     def _trials(self) -> list[FrozenTrial]:
         found: list[FrozenTrial] = self._patient(lambda: self._study.get_trials(deepcopy=False))
         return found
-
-    def _read(self, trial: FrozenTrial) -> Candidate:
-        from optuna.trial import TrialState
-
-        attrs = trial.user_attrs
-        try:
-            state = {
-                TrialState.RUNNING: RUNNING,
-                TrialState.COMPLETE: COMPLETE,
-                TrialState.PRUNED: PRUNED,
-                TrialState.FAIL: REJECTED if attrs.get("rejected") else FAILED,
-            }[trial.state]
-            attempts = tuple(Attempt(**one) for one in attrs.get("attempts", ()))
-            return Candidate(
-                number=trial.number,
-                code=tuple(int(trial.params[name]) for name, _ in self._axes),
-                key=attrs["key"],
-                layout=attrs["layout"],
-                origin=attrs["origin"],
-                figures=Figures(**attrs["figures"]),
-                state=state,
-                reason=attrs.get("reason", ""),
-                scores=tuple(RungScore(**score) for score in attrs.get("scores", ())),
-                lost=tuple(Lost(**lost) for lost in attrs.get("lost", ())),
-                target=max([attrs.get("target", -1), *(a.rung for a in attempts)]),
-                attempts=attempts,
-                failed_at=attrs.get("failed_at"),
-            )
-        except (KeyError, TypeError) as error:
-            raise RunError(
-                f"the ledger holds a trial that dilnas did not write: {error}",
-                where=f"trial {trial.number}",
-            ) from error
 
     # --- writing ----------------------------------------------------------------------------
 
