@@ -72,7 +72,7 @@ class FullLoop:
         state = self.folder.state()
         if state is None:
             return
-        self.updater.load_state_dict(state)
+        self.updater.weights.load_state_dict(state)
         self.update, self.skipped = int(state["update"]), int(state["skipped"])
         self.rows = [EpochRow(**row) for row in state["rows"]]
         self.best = state["best"]
@@ -83,7 +83,7 @@ class FullLoop:
         if not self.group.first:
             return
         state = {
-            **self.updater.state_dict(), "update": self.update, "skipped": self.skipped,
+            **self.updater.weights.state_dict(), "update": self.update, "skipped": self.skipped,
             "best": self.best, "rows": [asdict(row) for row in self.rows],
             "tally": self.tally.to_dict(),
         }  # fmt: skip
@@ -177,8 +177,9 @@ class FullLoop:
         mean = None if updater.averaged is None else self._validated(updater.averaged)
         self.tally.pause()
         row = EpochRow(
-            epoch=self.update // self.order.updates_per_epoch, updates=self.update, lr=updater.rate,
-            train_loss=self.tally.mean_loss, val_top1=model["top1"], val_top5=model["top5"],
+            epoch=self.update // self.order.updates_per_epoch, updates=self.update,
+            lr=updater.weights.rate, train_loss=self.tally.mean_loss,
+            val_top1=model["top1"], val_top5=model["top5"],
             val_loss=model["loss"], ema_top1=mean["top1"] if mean else None,
             ema_top5=mean["top5"] if mean else None, images_per_s=self.tally.images_per_s,
             seconds=self.tally.seconds,
@@ -194,7 +195,7 @@ class FullLoop:
 
     def _validated(self, model: nn.Module) -> dict[str, float]:
         self.group.share_buffers(model)
-        with self.updater.autocast():
+        with self.updater.weights.autocast():
             return validate(
                 model, self.stream.val, self.transforms[1], self.group,
                 size=self.job.micro_batch, loaders=self.job.loaders, skip=self.job.skip_corrupt,
@@ -218,7 +219,7 @@ class FullLoop:
         return Progress(
             epoch=epoch + 1, epochs=self.recipe.total_epochs, update=inside + 1, updates=per_epoch,
             images_per_s=speed, loss=self.tally.mean_loss,
-            lr=self.updater.rate,
+            lr=self.updater.weights.rate,
             seconds_left=left / speed if speed else math.inf, doing=doing,
         )  # fmt: skip
 

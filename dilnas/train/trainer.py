@@ -1,8 +1,11 @@
-"""Trainer: the training loop of proxies; that of full training is ``dilnas.train.loop``."""
+"""Trainer: the training loop of proxies; that of full training is ``dilnas.train.loop``.
+
+A proxy counts images and holds its data in memory; a full training counts epochs, reads files, and
+may be several processes. What an update does to the weights is the same: ``dilnas.train.weights``.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
 from collections.abc import Callable
@@ -18,8 +21,9 @@ from dilnas.errors import DeviceError
 from dilnas.train.average import WeightAverage
 from dilnas.train.batches import BatchStream, Normalise, derived_seed
 from dilnas.train.recipe import Recipe
+from dilnas.train.weights import UpdateRule, Weights
 
-__all__ = ["FitResult", "OnProgress", "Trainer", "parameter_groups", "score", "training_device"]
+__all__ = ["FitResult", "OnProgress", "Trainer", "score", "training_device"]
 
 OnProgress = Callable[[int, float], None]
 """Called about once a second as ``on_progress(images_seen, images_per_s)``."""
@@ -56,15 +60,6 @@ def training_device(name: str | None = None) -> torch.device:
     return device
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices and kernels with weight decay; biases, norms and other vectors without."""
-    trained = [p for p in model.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-
-
 def amp_dtype(amp: str, device: torch.device) -> torch.dtype | None:
     """The autocast type that ``Recipe.amp`` means on ``device``; None for none."""
     if amp == "auto":
@@ -98,16 +93,15 @@ class Trainer:
     ) -> None:
         self.recipe, self.device, self.seed = recipe, device, seed
         self.model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = WeightAverage(self.model, recipe.ema_gamma)
-        self.optimizer = torch.optim.AdamW(
-            parameter_groups(self.model, recipe.weight_decay),
-            lr=recipe.lr, betas=recipe.betas, fused=device.type in ("cpu", "cuda"),
+        rule = UpdateRule(
+            betas=recipe.betas, weight_decay=recipe.weight_decay, clip=recipe.clip_norm or None,
+            smoothing=recipe.label_smoothing, amp=amp_dtype(recipe.amp, device),
         )  # fmt: skip
+        self.average = WeightAverage(self.model, recipe.ema_gamma)
+        self.weights = Weights(self.model, rule, self.average, device)
         self.stream = BatchStream(
             train, mean_std, recipe, num_classes=num_classes, seed=seed, device=device
         )
-        self.amp = amp_dtype(recipe.amp, device)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=self.amp is torch.float16)
         self.step = 0
 
     @property
@@ -145,54 +139,26 @@ class Trainer:
         )
 
     def _train_step(self) -> Tensor:
-        recipe = self.recipe
-        rate = recipe.lr_at(self.images_seen)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        self.weights.begin(self.recipe.lr_at(self.images_seen))
         images, targets = self.stream.batch(self.step)
         torch.manual_seed(derived_seed(self.seed, "step", self.step))  # for stochastic depth
-        with self._autocast():
-            logits = self.model(images)
-        loss = functional.cross_entropy(
-            logits.float(), targets, label_smoothing=recipe.label_smoothing
-        )
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        if recipe.clip_norm:
-            self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip_norm)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+        loss = self.weights.backward(images, targets)
         self.step += 1
-        self.average.update(self.step)
-        return loss.detach()
-
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        if self.amp is None:
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, dtype=self.amp)
+        self.weights.finish(self.step)
+        return loss
 
     def evaluate(self, images: ImageSet) -> tuple[float, float]:
         """(accuracy in 0..1, mean cross-entropy) of the averaged weights on ``images``."""
-        with self._autocast():
+        with self.weights.autocast():
             return score(self.average.model, images, self.stream.normalise, self.device)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on: tensors, numbers and plain containers."""
-        return {
-            "step": self.step,
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-        }
+        return {"step": self.step, **self.weights.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from ``state_dict()`` of a trainer with the same arguments."""
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
+        self.weights.load_state_dict(state)
         self.step = int(state["step"])
 
 

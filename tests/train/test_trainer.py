@@ -13,7 +13,8 @@ from dilnas.errors import DeviceError, InputError
 from dilnas.train import Recipe, Trainer
 from dilnas.train.average import WeightAverage
 from dilnas.train.batches import BatchStream, augment, mix
-from dilnas.train.trainer import parameter_groups, training_device
+from dilnas.train.trainer import training_device
+from dilnas.train.weights import parameter_groups
 
 CPU = torch.device("cpu")
 GREY = ((60.0,), (80.0,))
