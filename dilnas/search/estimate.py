@@ -14,10 +14,9 @@ def work_left(candidates: Sequence[Candidate], rule: PromotionRule, trials: int)
     """Worker-seconds to the end of ``trials`` candidates; None before the first rung is done.
 
     Units that are left, by rung, times what such a unit took; a rung that none has finished is
-    taken to be as much dearer than the one before as fewer get there.
+    taken to be ``rule.eta`` times as dear as the one before.
     """
     alive = [c for c in candidates if c.alive]
-    expected = float(trials)
     seconds = left = 0.0
     for rung in range(rule.rungs):
         took = [_spent(c, rung) for c in alive if c.rung >= rung]
@@ -26,9 +25,8 @@ def work_left(candidates: Sequence[Candidate], rule: PromotionRule, trials: int)
         elif not seconds:
             return None
         else:
-            seconds *= 1 / rule.keep
-        left += max(0.0, expected - len(took)) * seconds
-        expected *= rule.keep
+            seconds *= rule.eta
+        left += max(0.0, trials * rule.reaching(rung) - len(took)) * seconds
     return left
 
 

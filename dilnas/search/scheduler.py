@@ -30,6 +30,9 @@ __all__ = ["PromotionRule", "cost_bands", "next_promotion", "promotion_order", "
 FULL_FIDELITY = 12
 """Candidates that at least reach the last rung in a search that starts as many."""
 
+FIRST_CUT, LATER_SHARE = 0.75, 0.7
+"""With three rungs and more: the first one keeps this times 1/eta, and later ones this share."""
+
 BAND_SIZE = 6
 """Candidates for one cost band to be worth having."""
 
@@ -45,22 +48,31 @@ class PromotionRule:
     """How promotion works in one search.
 
     Attributes:
-        rungs: number of rungs; the last is full fidelity.
-        keep: share of a rung's candidates that goes on, 0..1.
+        keep: for each rung but the last, the share of its candidates that goes on, 0..1.
         bands: number of cost bands.
         cost_name: the cost that is an objective.
+        eta: how much longer a training to a rung is than to the one before.
         first: number of the first candidate since the search last came to its end. When --trials
             is raised, all are compared, but only these have a share to be promoted: those before
             had theirs, and must not use up that of the new ones.
         planned: candidates that the search starts in all; 0 if nobody knows.
     """
 
-    rungs: int
-    keep: float
+    keep: tuple[float, ...]
     bands: int
     cost_name: str
+    eta: float = 3.0
     first: int = 0
     planned: int = 0
+
+    @property
+    def rungs(self) -> int:
+        """Number of rungs; the last is full fidelity."""
+        return len(self.keep) + 1
+
+    def reaching(self, rung: int) -> float:
+        """Share of all candidates that gets to ``rung``."""
+        return math.prod(self.keep[:rung])
 
 
 def rule_for(
@@ -68,19 +80,25 @@ def rule_for(
 ) -> PromotionRule:
     """The rule for a search of ``trials`` candidates and ``rungs`` rungs.
 
-    ``keep`` is 1/eta, or what leaves ``FULL_FIDELITY`` candidates at the end if that is more.
+    What is kept leaves ``FULL_FIDELITY`` candidates at the end, whatever the shares would be else.
+
+    Args:
+        trials: candidates that it starts.
+        rungs: number of rungs.
+        eta, cost_name, first: as in ``PromotionRule``.
     """
     steps = rungs - 1
     enough = min(1.0, FULL_FIDELITY / max(trials, 1))
-    keep = max(1 / eta, enough ** (1 / steps)) if steps else 1.0
+    keep: tuple[float, ...] = ()
+    if steps == 1:
+        keep = (max(1 / eta, enough),)
+    elif steps:
+        later = max(LATER_SHARE, enough ** (1 / steps))
+        keep = (max(FIRST_CUT / eta, enough / later ** (steps - 1)), *[later] * (steps - 1))
     return PromotionRule(
-        rungs=rungs,
-        keep=keep,
-        bands=max(1, min(MAX_BANDS, trials // BAND_SIZE)),
-        cost_name=cost_name,
-        first=first,
-        planned=trials,
-    )
+        keep=keep, bands=max(1, min(MAX_BANDS, trials // BAND_SIZE)), cost_name=cost_name,
+        eta=eta, first=first, planned=trials,
+    )  # fmt: skip
 
 
 def cost_bands(costs: Sequence[float], count: int) -> list[int]:
@@ -172,9 +190,9 @@ def _by_gain(
 
     new = [c for c in reached if c.number >= rule.first]
     waiting = [c for c in reached if _waits_at(c, rung)]
-    expected = rule.planned * rule.keep**rung
+    expected = rule.planned * rule.reaching(rung)
     ramp = min(1.0, len(new) / expected) if expected else 1.0
-    share = rule.keep * len(new) * (1.0 if fill else ramp)
+    share = rule.keep[rung] * len(new) * (1.0 if fill else ramp)
     allowed = math.ceil(share - 1e-9) if fill else math.floor(share + 1e-9)
     if not waiting or sum(c.target > rung for c in new) >= allowed:
         return None
@@ -199,8 +217,8 @@ def _in_bands(
         ordered = [members[i] for i in promotion_order(points(members, rule.cost_name, rung))]
         new = [c for c in members if c.number >= rule.first]
         promoted = sum(c.target > rung for c in new)
-        best = math.floor(rule.keep * len(members) + 1e-9)
-        allowed = math.floor(rule.keep * len(new) + 1e-9)
+        best = math.floor(rule.keep[rung] * len(members) + 1e-9)
+        allowed = math.floor(rule.keep[rung] * len(new) + 1e-9)
         for place, candidate in enumerate(ordered):
             if not _waits_at(candidate, rung):
                 continue
@@ -209,7 +227,7 @@ def _in_bands(
             waiting.append((promoted / len(new), band, candidate))
             break
     new = [c for c in reached if c.number >= rule.first]
-    quota = math.ceil(rule.keep * len(new) - 1e-9)
+    quota = math.ceil(rule.keep[rung] * len(new) - 1e-9)
     if fill and waiting and sum(c.target > rung for c in new) < quota:
         return min(waiting, key=lambda item: item[:2])[2]
     return None
@@ -222,7 +240,7 @@ def _for_the_front(alive: list[Candidate], rule: PromotionRule) -> Candidate | N
     if len(front(alive, rule.cost_name)) >= WANTED_FRONT:
         return None
     new = [c for c in alive if c.number >= rule.first]
-    share = math.ceil(rule.keep ** (rule.rungs - 1) * len(new) - 1e-9)
+    share = math.ceil(rule.reaching(rule.rungs - 1) * len(new) - 1e-9)
     if sum(c.target == rule.rungs - 1 for c in new) >= share + WANTED_FRONT:
         return None
     for rung in range(rule.rungs - 2, -1, -1):

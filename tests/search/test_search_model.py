@@ -224,7 +224,7 @@ def searched():
 def test_what_adds_most_to_what_went_on_is_promoted(searched):
     """The first promotion is a good one; the next ones are not beside it but spread over cost."""
     forecaster, pool = searched
-    rule = PromotionRule(rungs=2, keep=1 / 3, bands=1, cost_name="gflops")
+    rule = PromotionRule(keep=(1 / 3,), bands=1, cost_name="gflops")
     pool, chosen = list(pool), []
     while True:
         forecast = forecaster.forecast(pool)
@@ -247,7 +247,7 @@ def test_what_adds_most_to_what_went_on_is_promoted(searched):
 def test_promotions_are_rare_at_first_and_made_up_for_at_the_end(searched):
     """Half-way, a quarter of the share has gone on; when no new candidate comes, all of it."""
     forecaster, pool = searched
-    rule = PromotionRule(rungs=2, keep=1 / 3, bands=1, cost_name="gflops", planned=48)
+    rule = PromotionRule(keep=(1 / 3,), bands=1, cost_name="gflops", planned=48)
 
     def promoted(ending):
         now, count = list(pool), 0

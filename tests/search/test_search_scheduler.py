@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dilnas.search.candidate import Candidate, Figures, RungScore, front
+from dilnas.search.estimate import work_left
 from dilnas.search.scheduler import (
     PromotionRule,
     cost_bands,
@@ -30,7 +31,7 @@ def candidate(number, cost, scores, *, target=None, state="running", origin="nsc
 
 
 def rule(**changes):
-    values = {"rungs": 3, "keep": 1 / 3, "bands": 1, "cost_name": "gflops"}
+    values = {"keep": (1 / 3, 1 / 3), "bands": 1, "cost_name": "gflops"}
     return PromotionRule(**(values | changes))
 
 
@@ -137,6 +138,32 @@ def test_enough_candidates_reach_full_fidelity(rungs, trials):
     assert len(complete) <= max(8, -(-trials * 2 // 3)) or rungs == 1
     bands = cost_bands([c.figures.gflops for c in pool], chosen.bands)
     assert {bands[c.number] for c in complete} == set(range(chosen.bands))
+
+
+@given(st.integers(1, 2000), st.integers(1, 5), st.floats(1.5, 10))
+def test_most_are_stopped_at_the_first_rung(trials, rungs, eta):
+    """No rung keeps less than the first; what reaches the end suffices for a front."""
+    chosen = rule_for(trials, rungs, eta, "gflops")
+    assert chosen.rungs == rungs
+    assert all(0 < share <= 1 for share in chosen.keep)
+    assert all(share >= chosen.keep[0] - 1e-9 for share in chosen.keep)
+    assert chosen.reaching(rungs - 1) * trials >= min(12, trials) - 1e-6
+    if rungs > 1:
+        assert chosen.reaching(1) >= 0.75 / eta
+
+
+def test_a_search_of_a_hundred_keeps_a_quarter_and_then_most():
+    """25 of 100 get to the second of three rungs, 17 or 18 to the end; of two rungs a third."""
+    assert rule_for(100, 3, 3, "gflops").keep == pytest.approx((0.25, 0.7))
+    assert rule_for(100, 2, 3, "gflops").keep == pytest.approx((1 / 3,))
+
+
+def test_what_is_left_is_estimated_by_rung():
+    """Seconds that a rung took, times who is still to come; an unseen rung is eta times as dear."""
+    chosen = rule(keep=(0.5, 0.5), eta=3.0)
+    assert work_left([], chosen, 8) is None
+    pool = [candidate(i, 1.0, [0.1]) for i in range(4)]  # one second each
+    assert work_left(pool, chosen, 8) == pytest.approx(4 * 1 + 4 * 3 + 2 * 9)
 
 
 def test_partial_scores_are_on_no_front():
