@@ -6,9 +6,11 @@ of the front, and a plain non-dominated rank, with an exact cost as an objective
 anything: so what goes on is what is *expected to add most* to the hypervolume of those that went
 on before it, by the proposer's model. In simulated searches that needed half to three quarters of
 the epochs of a comparison by rank inside bands of cost, which is what happens while there are too
-few scores for a model. The share that survives a rung grows when a search is small, so that enough
-candidates reach full fidelity to draw a front from; and it is used sparingly at first, because
-early promotions know little.
+few scores for a model. The first rung stops the most: the model has learnt from all what it says of
+one candidate, a second look adds less to that, and so most of those that had one go on
+(docs/search.md has what that brought, and where a harder first cut was worse). The shares grow when
+a search is small, so that enough candidates reach full fidelity to draw a front from; and they are
+used sparingly at first, because early promotions know little.
 
 Nothing is remembered here: a restart with the same ledger decides the same.
 """
@@ -30,7 +32,7 @@ __all__ = ["PromotionRule", "cost_bands", "next_promotion", "promotion_order", "
 FULL_FIDELITY = 12
 """Candidates that at least reach the last rung in a search that starts as many."""
 
-FIRST_CUT, LATER_SHARE = 0.75, 0.7
+FIRST_CUT, LATER_SHARE = 0.9, 0.6
 """With three rungs and more: the first one keeps this times 1/eta, and later ones this share."""
 
 BAND_SIZE = 6

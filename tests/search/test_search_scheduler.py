@@ -149,12 +149,12 @@ def test_most_are_stopped_at_the_first_rung(trials, rungs, eta):
     assert all(share >= chosen.keep[0] - 1e-9 for share in chosen.keep)
     assert chosen.reaching(rungs - 1) * trials >= min(12, trials) - 1e-6
     if rungs > 1:
-        assert chosen.reaching(1) >= 0.75 / eta
+        assert chosen.reaching(1) >= 0.9 / eta - 1e-9
 
 
-def test_a_search_of_a_hundred_keeps_a_quarter_and_then_most():
-    """25 of 100 get to the second of three rungs, 17 or 18 to the end; of two rungs a third."""
-    assert rule_for(100, 3, 3, "gflops").keep == pytest.approx((0.25, 0.7))
+def test_a_search_of_a_hundred_keeps_three_in_ten_and_then_most():
+    """30 of 100 get to the second of three rungs, 18 to the end; of two rungs a third."""
+    assert rule_for(100, 3, 3, "gflops").keep == pytest.approx((0.3, 0.6))
     assert rule_for(100, 2, 3, "gflops").keep == pytest.approx((1 / 3,))
 
 
