@@ -1,6 +1,7 @@
 """What a calibration is worth: networks that it has never seen, measured; a million, predicted.
 
     python benchmarks/predict.py --profile amd-epyc/dilateformer-b8-224-fp32-t2 --networks 60
+    python benchmarks/predict.py --profile NAME --networks 62 --runs 3 --visits 6 --seed 777
     python benchmarks/predict.py --profile FILE.json --networks 0 --million
 
 New networks are uniform over the space and none of the calibration's. Each is run several times in
@@ -84,7 +85,7 @@ def held_out(predictor: LatencyPredictor, space: SearchSpace, options: Any) -> N
     ][: options.networks]  # fmt: skip
     predicted = predictor.seconds(space, np.array(codes))
     with settings(workload):
-        visits = _visited(predictor, space, codes, options)
+        visits = _visited(predictor, space, codes, predicted, options)
     pieces = tuple(dict.fromkeys([*calibration.pieces, *(p for v in visits for p in v.parts)]))
     steady = Steady(replace(calibration, pieces=pieces))
     index = {piece: i for i, piece in enumerate(pieces)}
@@ -125,11 +126,12 @@ class Visit:
 
 
 def _visited(
-    predictor: LatencyPredictor, space: SearchSpace, codes: list[Any], options: Any
+    predictor: LatencyPredictor, space: SearchSpace, codes: list[Any], predicted: Any, options: Any
 ) -> list[Visit]:
     """Every network ``options.visits`` times, all of them before any a second time.
 
-    Networks stay built between visits: a hundred megabytes each.
+    Networks stay built between visits, a hundred megabytes each; but for compiled ones, which the
+    compilation of the next one would throw away.
     """
     from dilnas.measure.part_times import PartTimer
 
@@ -143,9 +145,9 @@ def _visited(
     for turn in range(1, options.visits + 1):
         for number in rng.permutation(len(codes)).tolist():
             architecture = space.decode(codes[number])
-            if number not in timers:
-                timers[number] = PartTimer(architecture, workload)
-            timer = timers.pop(number) if turn == options.visits else timers[number]
+            timer = timers.pop(number, None) or PartTimer(architecture, workload)
+            if turn < options.visits and workload.compile != "compile":
+                timers[number] = timer
             own, beside = [], [tuple(anchor.run())]
             for _ in range(options.runs):
                 own.append(tuple(timer.run()))
@@ -153,7 +155,7 @@ def _visited(
             parts = parts_of(architecture, workload.height, workload.width)
             found.append(Visit(number, tuple(codes[number].tolist()), parts, own, beside))
             seconds = statistics.median(map(sum, own))
-            off = seconds / predictor.seconds(space, codes[number][None])[0] - 1
+            off = seconds / predicted[number] - 1
             print(f"{turn} {number:3} {seconds * 1e3:8.1f} ms, {off:+6.1%}", flush=True)
     return found
 

@@ -4,13 +4,13 @@ Asynchronous successive halving for several objectives (MO-ASHA, Schmucker et al
 2106.12639), with three changes that measurements asked for. A scalar halving kills the cheap end
 of the front, and a plain non-dominated rank, with an exact cost as an objective, hardly stops
 anything: so what goes on is what is *expected to add most* to the hypervolume of those that went
-on before it, by the proposer's model. In simulated searches that needed half to three quarters of
-the epochs of a comparison by rank inside bands of cost, which is what happens while there are too
-few scores for a model. The first rung stops the most: the model has learnt from all what it says of
-one candidate, a second look adds less to that, and so most of those that had one go on
-(docs/search.md has what that brought, and where a harder first cut was worse). The shares grow when
-a search is small, so that enough candidates reach full fidelity to draw a front from; and they are
-used sparingly at first, because early promotions know little.
+on before it, by the proposer's model. In simulated searches that, with equal shares at all rungs,
+needed half to three quarters of the epochs of a comparison by rank inside bands of cost, which is
+what happens while there are too few scores for a model. The first rung stops the most: the model
+has learnt from all what it says of one candidate, a second look adds less to that, and so most of
+those that had one go on (docs/search.md has what that brought, and where a harder first cut was
+worse). The shares grow when a search is small, so that enough candidates reach full fidelity to
+draw a front from; and they are used sparingly at first, because early promotions know little.
 
 Nothing is remembered here: a restart with the same ledger decides the same.
 """
