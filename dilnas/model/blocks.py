@@ -10,11 +10,27 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from dilnas.arch import Stage
-from dilnas.model.attention import GlobalAttention, MultiScaleDilatedAttention
+from dilnas.model.attention import (
+    GlobalAttention,
+    MultiScaleDilatedAttention,
+    is_scripting,
+)
+from dilnas.ops import depthwise, gelu
 
-__all__ = ["NORM_EPS", "Block", "Downsample", "DropPath", "Mlp", "PatchEmbed", "StageModule"]
+__all__ = [
+    "NORM_EPS",
+    "Block",
+    "Downsample",
+    "DropPath",
+    "Mlp",
+    "NormedGelu",
+    "PatchEmbed",
+    "Position",
+    "StageModule",
+]
 
 NORM_EPS = 1e-6
 
@@ -54,6 +70,33 @@ class Mlp(nn.Module):
         return out
 
 
+class Position(nn.Conv2d):
+    """Conditional position: a depthwise 3x3 convolution, for the map to be added to.
+
+    Source: Chu et al., "Conditional Positional Encodings for Vision Transformers", ICLR 2023.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim, dim, 3, padding=1, groups=dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, dim, H, W) -> (B, dim, H, W)."""
+        bias = self.bias
+        if is_scripting() or bias is None:
+            # What super().forward does; TorchScript knows no super().
+            out: Tensor = self._conv_forward(x, self.weight, bias)
+            return out
+        return depthwise(x, self.weight, bias)
+
+
+class NormedGelu(nn.GELU):
+    """GELU after a batch norm."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(…) -> (…)."""
+        return functional.gelu(input) if is_scripting() else gelu(input)
+
+
 class Block(nn.Module):
     """Position (a depthwise 3x3 convolution, if asked), attention and MLP, each added."""
 
@@ -61,7 +104,7 @@ class Block(nn.Module):
         self, dim: int, attention: nn.Module, hidden: int, *, pos_embed: bool, drop_path: float
     ) -> None:
         super().__init__()
-        self.pos_embed = nn.Conv2d(dim, dim, 3, padding=1, groups=dim) if pos_embed else None
+        self.pos_embed = Position(dim) if pos_embed else None
         self.norm1 = nn.LayerNorm(dim, eps=NORM_EPS)
         self.attn = attention
         self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
@@ -99,7 +142,7 @@ class PatchEmbed(nn.Module):
         width = in_chans
         for (kernel, stride), out in zip(plan, (16, 32, 64, dim), strict=True):
             conv = nn.Conv2d(width, out, kernel, stride, padding=kernel // 2, bias=False)
-            layers += [conv, nn.BatchNorm2d(out), nn.GELU()]
+            layers += [conv, nn.BatchNorm2d(out), NormedGelu()]
             width = out
         self.proj = nn.Sequential(*layers[:-2])
 
@@ -118,7 +161,7 @@ class Downsample(nn.Module):
         self.proj = nn.Sequential(
             nn.Conv2d(dim, out, kernel, stride=2, padding=padding), nn.BatchNorm2d(out)
         )
-        self.pos_embed = nn.Conv2d(out, out, 3, padding=1, groups=out) if pos_embed else None
+        self.pos_embed = Position(out) if pos_embed else None
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, dim, H, W) -> (B, out, H/2, W/2)."""
