@@ -48,6 +48,16 @@ def own(backend: str) -> Core:
     return core
 
 
+def portable(qkv: Tensor, heads: int, window: int, dilations: Sequence[int]) -> Tensor:
+    """dilnas' portable arithmetic, in the form that a model on a CPU takes by itself.
+
+    In a compiled training step that is the operator; the backend asked for by name would be slices
+    for Inductor to fuse.
+    """
+    by_itself = torch.compiler.is_compiling() and qkv.device.type == "cpu"
+    return msda(qkv, heads, window, dilations, backend="auto" if by_itself else "portable")
+
+
 def official(qkv: Tensor, heads: int, window: int, dilations: Sequence[int]) -> Tensor:
     """``unfold`` and matrix products as in the official code, group by group."""
     batch, height, width, tripled = qkv.shape
@@ -174,7 +184,7 @@ CORES: dict[str, Core] = {
     "sdpa": gather_sdpa,
     "flex": flex,
     "natten": natten,
-    "portable": own("portable"),
+    "portable": portable,
     "triton": own("triton"),
     FREE: free,
 }
