@@ -1,11 +1,12 @@
 """Two derivatives that ``torch.compile`` makes slower than PyTorch's own, kept whole for it.
 
 Inductor (torch 2.14) takes the layout of a depthwise weight's gradient for the layout that the
-maps shall have. Strides of dimensions of size one say nothing, so it copies maps into another order
-and back: ten kernels of a training step run on maps that do not lie channels-last. And where GELU
-follows batch norm it computes GELU's derivative twice, once for the sums over pixels and once for
-the map. As operators of their own, both derivatives are what eager mode runs. Only the derivatives
-are: the forward pass is plain operators that Inductor may fuse.
+maps shall have. Strides of dimensions of size one say nothing, so it copies the maps of every such
+convolution into another order and back, on any device. And where GELU follows batch norm it computes
+GELU's derivative twice, once for the sums over pixels and once for the map. As operators of their
+own, both derivatives are what eager mode runs; the forward pass stays plain operators to be fused.
+
+Measured on a CPU only: a step of Tiny gains about four per cent (``docs/msda.md``).
 """
 
 from __future__ import annotations
