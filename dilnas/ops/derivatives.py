@@ -2,8 +2,8 @@
 
 Inductor (torch 2.14) takes the layout of a depthwise weight's gradient for the layout that the
 maps shall have. Strides of dimensions of size one say nothing, so it copies the maps of every such
-convolution into another order and back, on any device. And where GELU follows batch norm it computes
-GELU's derivative twice, once for the sums over pixels and once for the map. As operators of their
+convolution into another order and back, on any device. And where GELU follows batch norm it takes
+its derivative twice, once for the sums over pixels and once for the map. As operators of their
 own, both derivatives are what eager mode runs; the forward pass stays plain operators to be fused.
 
 Measured on a CPU only: a step of Tiny gains about four per cent (``docs/msda.md``).
