@@ -18,6 +18,8 @@ from torch import Tensor
 from torch.library import custom_op
 from torch.nn import functional
 
+from dilnas.ops.tracing import compiles_training
+
 __all__ = ["depthwise", "gelu"]
 
 
@@ -29,7 +31,7 @@ def depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         weight: (C, 1, 3, 3).
         bias: (C,).
     """
-    if not _compiles_training(x):
+    if not compiles_training(x):
         return functional.conv2d(x, weight, bias, padding=1, groups=weight.shape[0])
     if torch.is_autocast_enabled(x.device.type):  # what it does to a convolution's arguments
         half = torch.get_autocast_dtype(x.device.type)
@@ -40,21 +42,10 @@ def depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 def gelu(x: Tensor) -> Tensor:
     """GELU, exact, any shape. On CUDA nothing is kept whole: fused, it costs no memory traffic."""
-    if not _compiles_training(x) or x.device.type != "cpu":
+    if not compiles_training(x) or x.device.type != "cpu":
         return functional.gelu(x)
     out: Tensor = _Gelu.apply(x)  # type: ignore[no-untyped-call,unused-ignore]
     return out
-
-
-def _compiles_training(x: Tensor) -> bool:
-    """Whether a compiler is tracing a step that will ask for derivatives, and nothing else is."""
-    return (
-        torch.compiler.is_compiling()
-        and not torch.compiler.is_exporting()
-        and torch.is_grad_enabled()
-        and x.requires_grad
-        and not torch._C._are_functorch_transforms_active()
-    )
 
 
 class _Depthwise(torch.autograd.Function):

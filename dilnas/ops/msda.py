@@ -13,6 +13,7 @@ from dilnas.ops.matmul import msda_matmul
 from dilnas.ops.operator import msda_operator
 from dilnas.ops.oracle import msda_oracle
 from dilnas.ops.portable import msda_portable
+from dilnas.ops.tracing import compiles_training, exporting
 from dilnas.ops.triton_state import interpreted, limits, trouble, usable
 from dilnas.ops.windows import msda_windows
 
@@ -108,15 +109,14 @@ def _automatic(qkv: Tensor, num_heads: int, window_size: int, dilations: Sequenc
     """The fastest backend that can do what is being done."""
     if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         return msda_matmul
-    if torch.compiler.is_exporting():
+    if exporting():
         # The program shall run, and convert to ONNX, where dilnas is not installed.
         return msda_windows
     if qkv.is_cuda:
         index = qkv.device.index or 0
         if not limits(qkv, num_heads, window_size, dilations) and usable(index):
             return msda_operator
-    training = torch.is_grad_enabled() and qkv.requires_grad and qkv.device.type == "cpu"
-    if training and torch.compiler.is_compiling():
+    if qkv.device.type == "cpu" and compiles_training(qkv):
         # What Inductor makes of the slices is slower (a training step of Tiny on two cores: 0.98 of
         # eager's speed against 1.02) and takes it 92 s to compile instead of 28.
         return msda_operator

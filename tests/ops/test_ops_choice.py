@@ -161,7 +161,7 @@ def test_where_triton_works_the_door_takes_it(gpu, monkeypatch):
     qkv = on_cuda(2, 3, 4, 24)
     assert door._automatic(qkv, *ARGUMENTS) is dilnas.ops.BACKENDS["triton"]
     assert "triton" in backends_on("cuda")
-    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+    monkeypatch.setattr(torch.compiler, "_is_exporting_flag", True)
     assert door._automatic(qkv, *ARGUMENTS) is door.msda_windows
 
 

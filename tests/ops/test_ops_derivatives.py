@@ -10,6 +10,7 @@ from torch._dynamo.backends.common import aot_autograd
 from torch._inductor.utils import run_fw_bw_and_get_code
 
 from dilnas.model.blocks import NormedGelu, Position
+from dilnas.ops.tracing import exporting
 
 
 class Stem(nn.Module):
@@ -121,6 +122,20 @@ def test_frozen_position_gets_no_gradient_and_the_map_still_does(pair):
     plain(y).square().sum().backward()
     torch.testing.assert_close(x.grad, y.grad, rtol=1e-4, atol=1e-5)
     assert stem.position.weight.grad is None
+
+
+def test_who_is_looking_is_told_apart():
+    """Compiling is not exporting; both ways to export are."""
+
+    class Asking(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x * (2 if exporting() else 3)
+
+    torch._dynamo.reset()
+    one = torch.ones(1)
+    assert Asking()(one) == torch.compile(Asking(), backend="eager")(one) == 3
+    for strict in (False, True):
+        assert torch.export.export(Asking(), (one,), strict=strict).module()(one) == 2
 
 
 def test_inference_exports_and_transforms_see_plain_operators(pair):
