@@ -364,9 +364,12 @@ def test_what_does_not_compile_is_one_line_that_names_the_option(
 
     # A cache of its own: what was compiled before would be found again without any compiler.
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(config.cpp, "cxx", (str(tmp_path / "no-such-compiler"),))
     workload = Workload(height=8, width=12, compile="compile")
-    with pytest.raises(DeviceError, match=r"--compile: torch\.compile failed") as caught:
+    with (
+        # Not by monkeypatch, which would leave the option deleted to whoever compiles next.
+        config.patch({"cpp.cxx": (str(tmp_path / "no-such-compiler"),)}),
+        pytest.raises(DeviceError, match=r"--compile: torch\.compile failed") as caught,
+    ):
         prepare_module(lambda: Sums(12, 3), 3, workload)
     assert "\n" not in str(caught.value)
     torch.compiler.reset()
