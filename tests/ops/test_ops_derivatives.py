@@ -86,6 +86,17 @@ def test_both_derivatives_are_operators_of_the_compiled_backward_pass(pair):
     assert "aten.convolution_backward.default" not in kinds
 
 
+@pytest.mark.parametrize("mine", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("others", [torch.contiguous_format, torch.channels_last])
+def test_what_a_compiler_is_told_of_them_is_how_their_results_lie(mine, others):
+    """Strides too, also where the gradient lies otherwise than the map."""
+    grad, x = (torch.randn(2, 20, 5, 6).contiguous(memory_format=f) for f in (mine, others))
+    weight = torch.randn(20, 1, 3, 3)
+    tests = ("test_schema", "test_faketensor")
+    torch.library.opcheck(torch.ops.dilnas.gelu_backward, (grad, x), test_utils=tests)
+    torch.library.opcheck(torch.ops.dilnas.depthwise_backward, (grad, x, weight), test_utils=tests)
+
+
 def test_a_batch_may_vary_without_compiling_anew_for_each(pair):
     plain, stem = pair
     run = torch.compile(stem, fullgraph=True, dynamic=True)
