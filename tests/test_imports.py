@@ -25,6 +25,7 @@ ROOMS = (
     ("space_costs", "space_report"),
     ("ops",),
     ("model",),
+    ("posterizing",),
     ("timm_models",),
     ("count",),
     ("measure",),

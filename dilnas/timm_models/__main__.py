@@ -3,7 +3,8 @@
     python -m dilnas.timm_models train.py --config recipe.yaml --model dilateformer \\
         --model-kwargs architecture=architecture.yaml --data-dir DATA
 
-``torchrun -m dilnas.timm_models train.py …`` does the same on several GPUs.
+``torchrun -m dilnas.timm_models train.py …`` does the same on several GPUs. The recipe's
+augmentation runs with any Pillow there.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ def _run(words: list[str]) -> None:
                 expected="timm's train.py, validate.py, inference.py, …", got=words[:1] or None,
             )  # fmt: skip
         import dilnas.timm_models  # noqa: F401 - importing registers
+        from dilnas.posterizing import mend_timm
 
+        mend_timm()
         sys.argv = words
         sys.path.insert(0, str(Path(words[0]).resolve().parent))  # as Python does for a script
         runpy.run_path(words[0], run_name="__main__")

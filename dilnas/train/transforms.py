@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from dilnas.errors import DependencyError, InputError
+from dilnas.posterizing import posterized
 from dilnas.train.batches import augment
 from dilnas.train.full_recipe import TrainRecipe
 
@@ -66,21 +67,12 @@ def transforms(
 
 
 def _mend(transform: Any) -> None:
-    """Strong posterising asks Pillow to keep 0 bits, and Pillow 13 refuses: do it ourselves."""
+    """Posterise by ``posterized`` in this transform; the process may have others of timm's."""
     for step in transform.transforms:
         policies = getattr(step, "policy", ())
         for op in (*getattr(step, "ops", ()), *(op for policy in policies for op in policy)):
             if op.name.startswith("Posterize"):
                 op.aug_fn = posterized
-
-
-def posterized(image: Any, bits_to_keep: int, **_: Any) -> Any:
-    """A picture with that many of the highest bits of each value: 0 is black, 8 the picture."""
-    from PIL import Image, ImageOps
-
-    if bits_to_keep < 1:
-        return Image.new(image.mode, image.size)
-    return image if bits_to_keep >= 8 else ImageOps.posterize(image, bits_to_keep)
 
 
 class MemoryTransform:

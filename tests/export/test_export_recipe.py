@@ -9,13 +9,16 @@ from types import SimpleNamespace
 import pytest
 import torch
 import yaml
-from timm.data import Mixup, create_transform
+from PIL import Image
+from timm.data import Mixup, auto_augment, create_transform
 from timm.optim import create_optimizer_v2, optimizer_kwargs
 from timm.scheduler import create_scheduler_v2, scheduler_kwargs
 from toys import TOY
 
 from dilnas.export.recipe import OFFICIAL_RECIPE, recipe_yaml
 from dilnas.model import build_model
+from dilnas.posterizing import mend_timm
+from dilnas.train.transforms import seeded
 from dilnas.variants import VARIANTS
 
 TIMM_ARGUMENTS = frozenset(
@@ -98,21 +101,21 @@ def test_timms_optimizer_and_schedule_take_it(args):
     assert rates[299] == pytest.approx(1e-5, rel=0.01)
 
 
-def test_timms_augmentation_and_mixing_take_it(args):
-    """The transforms and Mixup are made and used."""
-    from PIL import Image
-
+def test_timms_augmentation_and_mixing_take_it(args, monkeypatch):
+    """As ``python -m dilnas.timm_models`` runs them; 300 seeds have the strongest posterising."""
+    monkeypatch.setattr(auto_augment, "NAME_TO_OP", dict(auto_augment.NAME_TO_OP))
+    mend_timm()
     transform = create_transform(
         args.img_size, is_training=True, auto_augment=args.aa, color_jitter=args.color_jitter,
         re_prob=args.reprob, re_mode=args.remode, re_count=args.recount,
         interpolation=args.train_interpolation,
     )  # fmt: skip
-    images = torch.stack([transform(Image.new("RGB", (300, 250))) for _ in range(2)])
+    pictures = [seeded(transform, seed)(Image.new("RGB", (60, 50))) for seed in range(300)]
     mix = Mixup(
         mixup_alpha=args.mixup, cutmix_alpha=args.cutmix, prob=args.mixup_prob,
         switch_prob=args.mixup_switch_prob, label_smoothing=args.smoothing, num_classes=7,
     )  # fmt: skip
-    mixed, labels = mix(images, torch.tensor([1, 4]))
+    mixed, labels = mix(torch.stack(pictures[:2]), torch.tensor([1, 4]))
     assert mixed.shape == (2, 3, 224, 224)
     assert labels.shape == (2, 7)
     torch.testing.assert_close(labels.sum(1), torch.ones(2))

@@ -238,11 +238,17 @@ def test_bad_arguments_are_dilnass_clear_lines(options, kind, said):
 
 
 def test_a_script_of_timms_runs_with_the_models_registered(tmp_path):
-    """``python -m dilnas.timm_models SCRIPT ARGUMENTS``; without a script, one line."""
+    """``python -m dilnas.timm_models SCRIPT ARGUMENTS``; without a script, one line.
+
+    Its augmentation posterises to nothing too, where the recipe asks for it.
+    """
     (tmp_path / "beside.py").write_text("NAME = 'dilateformer_tiny'")
     (tmp_path / "script.py").write_text(
-        "import sys, timm\nfrom beside import NAME\n"
-        "print(timm.is_model(NAME), __name__, sys.argv[1:])"
+        "import sys, timm\nfrom beside import NAME\nfrom PIL import Image\n"
+        "from timm.data.auto_augment import AugmentOp\n"
+        "strongest = AugmentOp('PosterizeIncreasing', 1.0, 10)\n"
+        "black = strongest(Image.new('RGB', (2, 2), (255, 9, 3))).getpixel((0, 0))\n"
+        "print(timm.is_model(NAME), __name__, sys.argv[1:], black)"
     )
     code = """
 import runpy
@@ -254,6 +260,7 @@ for words in (["gone.py"], ["script.py", "--lr", "1"]):
         print(stopped.code)
 """
     done = python_without((), code, tmp_path)
-    assert done.stdout.split("\n")[:2] == ["2", "True __main__ ['--lr', '1']"], done.stderr[-2000:]
+    printed = "True __main__ ['--lr', '1'] (0, 0, 0)"
+    assert done.stdout.split("\n")[:2] == ["2", printed], done.stderr[-2000:]
     (said,) = (line for line in done.stderr.splitlines() if line.startswith("dilnas: error: "))
     assert "a script is needed" in said

@@ -7,8 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
+from dilnas.posterizing import posterized
 from dilnas.train import TrainRecipe
-from dilnas.train.transforms import posterized, seeded, transforms
+from dilnas.train.transforms import seeded, transforms
 
 FILES = SimpleNamespace(mean_std=None)
 """All that ``transforms`` asks of a stream of image files."""
