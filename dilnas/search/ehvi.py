@@ -25,6 +25,8 @@ Array = NDArray[np.float64]
 
 NEIGHBOURS = 2048
 CLIMBERS, CLIMBS = 12, 4
+MARGIN = 0.1
+"""Share of the errors' range by which the corner lies beyond the cheapest architecture."""
 
 
 def promising(
@@ -41,7 +43,7 @@ def promising(
     known = forecast.known
     errors = forecast.belief(known).error
     front = np.stack([errors, known.log_cost], axis=1)
-    corner = (float(errors.max()), forecast.forecaster.highest)
+    corner = (_worst(forecast, errors), forecast.forecaster.highest)
 
     def gain(rows: Any) -> Array:
         asked = forecast.forecaster.seen(rows)
@@ -54,6 +56,15 @@ def promising(
         if gains[i] < 0:
             return
         yield tuple(int(value) for value in rows[i])
+
+
+def _worst(forecast: Forecast, errors: Array) -> float:
+    """The corner's error: of the worst known, or a little beyond the front's cheap end.
+
+    The cheapest architecture is on every front, however bad: it must be able to gain something.
+    """
+    end = float(forecast.belief(forecast.forecaster.cheapest).error[0])
+    return float(max(errors.max(), end + MARGIN * (end - errors.min())))
 
 
 def _climbed(

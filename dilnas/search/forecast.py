@@ -69,6 +69,10 @@ class Forecaster:
         pool: (N, A) codes within budget, for the scale of the costs.
         budgets: limits by cost name.
         cost_name: the cost that is an objective.
+
+    Attributes:
+        highest: logarithm of the largest cost that counts.
+        cheapest: the one of the pool that costs least.
     """
 
     def __init__(
@@ -82,6 +86,7 @@ class Forecaster:
         self._span = {name: float(np.ptp(logs[name])) or 1.0 for name in self._names}
         dearest = float(logs[cost_name].max())
         self.highest = math.log(budgets[cost_name]) if cost_name in budgets else dearest
+        self.cheapest = self.seen(pool[[int(np.argmin(logs[cost_name]))]])
         self._kept: tuple[Any, Forecast] | None = None
 
     def seen(self, codes: Any) -> Seen:

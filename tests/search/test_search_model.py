@@ -162,7 +162,7 @@ def test_the_gradient_of_the_fit_is_that_of_its_value(seed):
     """Against finite differences, at random parameters."""
     rng = np.random.default_rng(seed)
     x, y = rng.random((14, 5)), rng.standard_normal(14)
-    posterior = _Posterior(x, y, rng.random(14), np.zeros(8), np.ones(8))
+    posterior = _Posterior(x, y, rng.random(14), np.zeros(8), np.eye(8) + 0.3)
     at = 0.5 * rng.standard_normal(8)
     found = posterior(at)[1]
     assert found == pytest.approx(approx_fprime(at, lambda p: posterior(p)[0], 1e-6), abs=1e-4)
