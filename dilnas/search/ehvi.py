@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dilnas.cost import pareto_ranks
 from dilnas.search.domain import FEW
 from dilnas.search.forecast import Forecast
-from dilnas.search.improvement import expected_gain
+from dilnas.search.improvement import expected_gain, worst_error
 from dilnas.search.moves import steps_from
 
 __all__ = ["promising"]
@@ -25,8 +25,6 @@ Array = NDArray[np.float64]
 
 NEIGHBOURS = 2048
 CLIMBERS, CLIMBS = 12, 4
-MARGIN = 0.1
-"""Share of the errors' range by which the corner lies beyond the cheapest architecture."""
 
 
 def promising(
@@ -43,7 +41,8 @@ def promising(
     known = forecast.known
     errors = forecast.belief(known).error
     front = np.stack([errors, known.log_cost], axis=1)
-    corner = (_worst(forecast, errors), forecast.forecaster.highest)
+    end = float(forecast.belief(forecast.forecaster.cheapest).error[0])
+    corner = (worst_error(errors, end), forecast.forecaster.highest)
 
     def gain(rows: Any) -> Array:
         asked = forecast.forecaster.seen(rows)
@@ -56,15 +55,6 @@ def promising(
         if gains[i] < 0:
             return
         yield tuple(int(value) for value in rows[i])
-
-
-def _worst(forecast: Forecast, errors: Array) -> float:
-    """The corner's error: of the worst known, or a little beyond the front's cheap end.
-
-    The cheapest architecture is on every front, however bad: it must be able to gain something.
-    """
-    end = float(forecast.belief(forecast.forecaster.cheapest).error[0])
-    return float(max(errors.max(), end + MARGIN * (end - errors.min())))
 
 
 def _climbed(

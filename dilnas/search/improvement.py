@@ -17,9 +17,21 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["expected_gain"]
+__all__ = ["expected_gain", "worst_error"]
 
 Array = NDArray[np.float64]
+
+MARGIN = 0.1
+"""Share of the errors' range by which the corner lies beyond the front's cheap end."""
+
+
+def worst_error(errors: Array, end: float) -> float:
+    """The reference point's error: the worst of ``errors`` (N,), or a little beyond ``end``.
+
+    ``end`` is expected of the cheapest architecture there is. That one is on every front, however
+    bad, and must be able to add something.
+    """
+    return float(max(errors.max(), end + MARGIN * (end - errors.min())))
 
 
 def expected_gain(

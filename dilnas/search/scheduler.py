@@ -188,7 +188,7 @@ def _by_gain(
     """
     import numpy as np
 
-    from dilnas.search.improvement import expected_gain
+    from dilnas.search.improvement import expected_gain, worst_error
 
     new = [c for c in reached if c.number >= rule.first]
     waiting = [c for c in reached if _waits_at(c, rung)]
@@ -203,7 +203,8 @@ def _by_gain(
     gone = np.array([c.target > rung for c in reached])
     front = np.stack([errors[gone], costs[gone]], axis=1)
     belief, cost = forecast.of(waiting)
-    corner = (float(errors.max()), forecast.forecaster.highest)
+    end = float(errors[np.argmin(costs)])
+    corner = (worst_error(errors, end), forecast.forecaster.highest)
     return waiting[int(np.argmax(expected_gain(belief.below, cost, front, corner)))]
 
 
