@@ -205,14 +205,26 @@ SHARES = (1 / 9, 1 / 3, 1.0)
 """Of a full training, with rungs."""
 
 
+OTHER_DICE = 1000
+"""Seed of the dice of ``NAME@0``: far from those of ``WORLDS``."""
+
+
 def world(name: str, *, rungs: bool = False) -> World:
-    """The world of that name in ``WORLDS``. Raises InputError for another one."""
-    if name not in WORLDS:
-        raise InputError("no such world", where=repr(name), expected=" | ".join(WORLDS))
-    size, kind = name.split("-")
+    """The world of that name in ``WORLDS``; ``NAME@N``, N from 0, is another one of its kind.
+
+    A sampler is easily tuned to the three dice that all its figures come from; there are others.
+    Raises InputError for another name.
+    """
+    kin, at, number = name.partition("@")
+    if kin not in WORLDS or (at and not (number.isascii() and number.isdecimal())):
+        raise InputError(
+            "no such world", where=repr(name), expected=" | ".join(WORLDS) + " | one of them@N"
+        )
+    size, kind = kin.split("-")
     space = SearchSpace.from_yaml(SMALL_SPACE) if size == "small" else SearchSpace.load(
         "dilateformer")  # fmt: skip
-    traits = Traits(seed=1 + WORLDS.index(name), **KINDS[kind])
+    seed = OTHER_DICE + int(number) if at else 1 + WORLDS.index(kin)
+    traits = Traits(seed=seed, **KINDS[kind])
     return World(
         name=name, domain=SpaceDomain(space), truth=ClosedForm(space, traits),
         shares=SHARES if rungs else (1.0,), budgets={"gflops": BUDGET},

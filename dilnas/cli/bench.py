@@ -32,7 +32,10 @@ def search(
     *,
     world: Annotated[
         list[str] | None,
-        typer.Option(help="Of small-… and default-… mild, rugged, flat; repeat; default: all."),
+        typer.Option(
+            help="Of small-… and default-… mild, rugged, flat; small-mild@0, small-mild@1, … are "
+            "others of a kind; repeat; default: the six."
+        ),
     ] = None,
     table: Annotated[
         str | None, typer.Option(help="A CSV file of real results instead.", metavar="FILE")

@@ -143,6 +143,7 @@ def test_the_command_prints_tables_and_json(tmp_path):
     ("options", "match"),
     [
         (["--world", "huge"], "no such world"),
+        (["--world", "small-mild@one"], "no such world"),
         (["--samplers", "magic"], "unknown sampler"),
         (["--table", "/no/such.csv"], "cannot be read"),
         (["--trials", "3"], "--trials"),

@@ -45,6 +45,16 @@ def test_the_front_of_a_small_world_is_that_of_all_its_architectures():
     assert here.regret(codes[costs <= here.budgets["gflops"]]) == pytest.approx(0, abs=1e-9)
 
 
+def test_there_are_other_worlds_of_a_kind():
+    """Same space, budget and noise; other architectures are good there."""
+    here, other, third = (world(f"small-flat{at}") for at in ("", "@0", "@1"))
+    codes = here.domain.sample(1, 0)
+    assert (other.budgets, other.truth.noise(1.0)) == (here.budgets, here.truth.noise(1.0))
+    lists = [tuple(w.truth.accuracy(codes).round(9)) for w in (here, other, third)]
+    assert len(set(lists)) == 3
+    assert tuple(world("small-flat@0").truth.accuracy(codes).round(9)) == lists[1]
+
+
 @given(st.integers(0, 2**31), st.integers(1, 40))
 @settings(max_examples=20, deadline=None)
 def test_regret_is_the_missing_share_and_more_evaluations_never_raise_it(seed, count):
