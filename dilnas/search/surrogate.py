@@ -155,8 +155,8 @@ class Surrogate:
 def _prior(inputs: int) -> tuple[Array, Array]:
     """Means (3 + D,) and precision (3 + D, 3 + D) of the parameters' logarithms, normal together.
 
-    Chosen once, by how well fits to 15, 25 and 50 scores predict others: in closed-form worlds
-    that no benchmark uses, in NAS-Bench-Macro and in the PiT slice of ViT-Bench-101.
+    Chosen once, by how well fits to 15, 25 and 50 scores predict others: in the worlds
+    ``small-…@100`` to ``@109``, in NAS-Bench-Macro and in the PiT slice of ViT-Bench-101.
     """
     length = 0.45 + 0.5 * math.log(inputs)
     centre = np.concatenate([[1.5, -4.0, -3.0], np.full(inputs, length)])
