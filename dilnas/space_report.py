@@ -144,6 +144,9 @@ class SpaceReport:
             label = "cost" if name == "gflops" else ""
             text = f"{span.minimum:.3g} to {span.maximum:.3g} {UNITS[name]}, half below "
             lines.append(f"{label:<8}{text}{span.median:.3g}")
+            if label and not self.exact:  # an architecture below the range is no contradiction
+                least = f"the cheapest of all {self.cheapest.gflops:.3g}"
+                lines[-1] += f" (of {self.evaluated:,} drawn; {least})"
         return lines
 
 

@@ -61,19 +61,28 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Rows of one world, the first sampler first."""
+    """Rows of one world, the first sampler first.
+
+    Attributes:
+        world: its name.
+        checkpoints: evaluations at which regrets are.
+        rows: one a sampler.
+        traces: by sampler, those of its seeds: what the rows were made from.
+    """
 
     world: str
     checkpoints: tuple[int, ...]
     rows: tuple[Row, ...]
+    traces: dict[str, list[Trace]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RungRow:
-    """A search with rungs against one of full trainings, same sampler, same world, over seeds.
+    """A search with rungs against one of full trainings in the same world, over seeds.
 
     Attributes:
         world: its name.
+        sampler: of the full trainings; rungs are the first one's.
         regret: (seeds,) of the candidates that reached full fidelity.
         epochs: (seeds,) full trainings' worth that the search with rungs spent.
         full_epochs: (seeds,) what the search of full trainings spent until it had the same
@@ -83,6 +92,7 @@ class RungRow:
     """
 
     world: str
+    sampler: str
     regret: Any
     epochs: Any
     full_epochs: Any
@@ -156,21 +166,22 @@ def compared(
     found = traces(jobs, processes, tell)
     points = tuple(k for k in CHECKPOINTS if k <= trials)
     goal = float(np.median([world.regret(t.codes) for t in found[-seeds:]]))
-    rows = [
-        _row(world, name, found[i * seeds : (i + 1) * seeds], points, goal)
-        for i, name in enumerate(names)
-    ]
-    return Comparison(world=world.name, checkpoints=points, rows=tuple(_tested(rows)))
+    mine = {name: found[i * seeds : (i + 1) * seeds] for i, name in enumerate(names)}
+    rows = [_row(world, name, each, points, goal) for name, each in mine.items()]
+    return Comparison(world=world.name, checkpoints=points, rows=tuple(_tested(rows)), traces=mine)
 
 
-def rungs_compared(full: Sequence[Trace], rungs: Sequence[Trace], world: World) -> RungRow:
-    """Searches with rungs beside those of full trainings, paired by seed."""
+def rungs_compared(
+    sampler: str, full: Sequence[Trace], rungs: Sequence[Trace], world: World
+) -> RungRow:
+    """Searches with rungs beside those of full trainings by ``sampler``, paired by seed."""
     needs = []
     for one, other in zip(full, rungs, strict=True):
         goal = world.regret(other.codes)
         needs.append(_evaluations_to(world, one, goal))
     return RungRow(
-        world=world.name, regret=np.array([world.regret(t.codes) for t in rungs]),
+        world=world.name, sampler=sampler,
+        regret=np.array([world.regret(t.codes) for t in rungs]),
         epochs=np.array([t.spent for t in rungs]), full_epochs=np.array(needs),
         full_spent=np.array([t.spent for t in full]),
         complete=np.array([len(t.codes) for t in rungs]),

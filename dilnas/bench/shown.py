@@ -39,7 +39,10 @@ def comparison_table(found: Comparison) -> Table:
 
 
 def rung_table(rows: Sequence[RungRow]) -> Table:
-    """Searches with rungs: epochs against those of full trainings for the same hypervolume."""
+    """Searches with rungs: epochs against those of full trainings for the same hypervolume.
+
+    One line for each sampler of full trainings; what the search with rungs did stands in the first.
+    """
     from rich import box
     from rich.table import Table
 
@@ -47,14 +50,21 @@ def rung_table(rows: Sequence[RungRow]) -> Table:
                   title="with rungs (epochs in full trainings)", title_justify="left",
                   title_style="bold")  # fmt: skip
     table.add_column("world", no_wrap=True)
-    for heading in ("regret %", "complete", "epochs", "full trainings need", "ratio"):
+    for heading in ("regret %", "complete", "epochs"):
         table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("full trainings by", no_wrap=True)
+    for heading in ("need", "ratio"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    shown = ""
     for row in rows:
+        mine = (row.world, _middle(row.regret), f"{np.median(row.complete):.0f}",
+                f"{np.median(row.epochs):.1f}")  # fmt: skip
         table.add_row(
-            row.world, _middle(row.regret), f"{np.median(row.complete):.0f}",
-            f"{np.median(row.epochs):.1f}", _count(row.full_epochs),
+            *(mine if row.world != shown else ("",) * len(mine)), row.sampler,
+            _count(row.full_epochs),
             ("" if row.reached.all() else "at most ") + _middle(row.ratio, 2),
         )  # fmt: skip
+        shown = row.world
     return table
 
 
@@ -68,8 +78,8 @@ def document(found: Sequence[Comparison], rungs: Sequence[RungRow]) -> dict[str,
             for one in found
         ],
         "rungs": [
-            {"world": row.world, "regret": row.regret.tolist(), "epochs": row.epochs.tolist(),
-             "full_epochs": _finite(row.full_epochs),
+            {"world": row.world, "full_sampler": row.sampler, "regret": row.regret.tolist(),
+             "epochs": row.epochs.tolist(), "full_epochs": _finite(row.full_epochs),
              "ratio": [float(r) if known else None
                        for r, known in zip(row.ratio, row.reached, strict=True)]}
             for row in rungs

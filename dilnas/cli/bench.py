@@ -59,7 +59,10 @@ def search(
     trials: Annotated[int, typer.Option(help="Candidates of each search.", min=25)] = 100,
     workers: Annotated[int, typer.Option(help="Simulated workers.", min=1)] = 1,
     with_rungs: Annotated[
-        bool, typer.Option("--with-rungs", help="Also the first sampler with rungs.")
+        bool,
+        typer.Option(
+            "--with-rungs", help="Also the first sampler with rungs, beside full trainings of each."
+        ),
     ] = False,
     jobs: Annotated[int | None, typer.Option(help="Processes (default: the cores).", min=1)] = None,
     as_json: Annotated[
@@ -105,11 +108,12 @@ def search(
             )  # fmt: skip
         out.print(comparison_table(found[-1]), "")
         if with_rungs and len(stepped.shares) > 1:
-            plan = [Job(world=w, sampler=names[0], trials=trials, seed=s, workers=workers)
-                    for w in (full, stepped) for s in range(seeds)]  # fmt: skip
+            plan = [Job(world=stepped, sampler=names[0], trials=trials, seed=s, workers=workers)
+                    for s in range(seeds)]  # fmt: skip
             with _Progress(console, f"{full.name} with rungs") as tell:
                 done = traces(plan, processes, tell)
-            rung_rows.append(rungs_compared(done[:seeds], done[seeds:], full))
+            rung_rows += [rungs_compared(name, whole, done, full)
+                          for name, whole in found[-1].traces.items()]  # fmt: skip
     if rung_rows:
         out.print(rung_table(rung_rows))
     if as_json:

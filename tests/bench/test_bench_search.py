@@ -92,7 +92,7 @@ def test_rungs_are_compared_by_the_epochs_for_the_same_hypervolume():
     full, stepped = world("small-flat"), world("small-flat", rungs=True)
     jobs = [Job(world=w, sampler="auto", trials=25, seed=0) for w in (full, stepped)]
     one, other = traces(jobs, 1, lambda *done: None)
-    row = rungs_compared([one], [other], full)
+    row = rungs_compared("auto", [one], [other], full)
     need = int(row.full_epochs[0]) if np.isfinite(row.full_epochs[0]) else None
     if need:
         assert full.regret(one.codes[:need]) <= full.regret(other.codes) + 1e-9
@@ -104,7 +104,10 @@ def test_where_full_trainings_never_got_so_far_the_ratio_is_a_bound():
     """Not 0: at most what was spent over all that they spent; no number in JSON."""
     seeds = [np.array(values) for values in ([0.1] * 3, [20.0] * 3, [40, 50, np.inf], [80.0] * 3)]
     names = ("regret", "epochs", "full_epochs", "full_spent")
-    row = RungRow(world="w", **dict(zip(names, seeds, strict=True)), complete=np.array([9, 9, 9]))
+    row = RungRow(
+        world="w", sampler="tpe", **dict(zip(names, seeds, strict=True)),
+        complete=np.array([9, 9, 9]),
+    )  # fmt: skip
     assert row.ratio.tolist() == [0.5, 0.4, 0.25]
     assert document([], [row])["rungs"][0]["ratio"] == [0.5, 0.4, None]
     console = Console(width=120, record=True, file=io.StringIO())
@@ -133,7 +136,9 @@ def test_the_command_prints_tables_and_json(tmp_path):
     found = json.loads(done.stdout)
     assert found["dilnas_bench"] == 1
     assert [s["sampler"] for s in found["worlds"][0]["samplers"]] == ["ehvi", "random"]
+    assert [r["full_sampler"] for r in found["rungs"]] == ["ehvi", "random"]
     assert len(found["rungs"][0]["regret"]) == 3
+    assert found["rungs"][0]["regret"] == found["rungs"][1]["regret"]  # one search, two yardsticks
     assert "regret % @25" in done.stderr and "with rungs" in done.stderr
     whole = table_world(str(path), axes=["a", "b", "c"], rungs=["half:1", "accuracy:3"])
     assert found["rungs"][0]["epochs"][0] < len(whole.domain.codes)

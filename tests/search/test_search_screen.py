@@ -108,6 +108,14 @@ def test_the_report_before_a_search_is_short_and_says_what_fits():
     assert len(lines) == 5
 
 
+def test_the_report_before_a_search_says_that_costs_are_of_those_drawn():
+    """A search finds networks that are cheaper than any of a sample: no contradiction then."""
+    report = presearch_report(SearchSpace.load("dilateformer"), Budgets(gflops=4.0), samples=2000)
+    line = shown([Note("", detail=report)]).splitlines()[2]
+    assert line.endswith(f"(of 2,000 drawn; the cheapest of all {report.cheapest.gflops:.3g})")
+    assert report.cheapest.gflops < report.ranges["gflops"].minimum
+
+
 def test_a_narrow_console_gets_fewer_columns():
     """Dims and dilations are left out where there is no room."""
     rows = [{"trial": 1, "dims": "1 2", "layout": "D1"}]
