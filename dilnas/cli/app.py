@@ -22,17 +22,17 @@ __all__ = ["app"]
 EXAMPLES = """
 \b
 Examples:
-  dilnas profile --variant base          what it costs, and how fast it runs here
-  dilnas compare tiny mine.yaml          which of them is faster here, and is that noise
-  dilnas calibrate --batch-size 8        learn this device, to predict any architecture
-  dilnas predict base --profile NAME     its latency and memory, without running it
+  dilnas profile --variant base          its cost and speed, measured here
+  dilnas compare tiny mine.yaml          which is faster here, beyond noise
+  dilnas calibrate --batch-size 8        learn this device, to predict on it
+  dilnas predict base --profile NAME     latency and memory, before it runs
   dilnas search --budget-gflops 4        the Pareto front under a budget
   dilnas export runs/NAME --pick knee    one of them, ready for full training
   dilnas train exports/NAME --data DIR   train it by the paper's recipe
   dilnas space show dilateformer         what a search may vary
-  dilnas report runs/NAME                a search as a page to look at and pick from
+  dilnas report runs/NAME                a search as a page to pick from
   dilnas report profiles/                measured profiles side by side
-  dilnas bench search                    what the search is worth, where the truth is known
+  dilnas bench search                    what the search is worth, measured
 """
 
 app = typer.Typer(

@@ -79,7 +79,7 @@ def search(
     Examples:
       dilnas bench search --world small-mild --seeds 5 --trials 50
       dilnas bench search --with-rungs
-      dilnas bench search --table results.csv --cost flops --accuracy top1 --noise 0.004
+      dilnas bench search --table results.csv --cost flops --accuracy top1
     """  # fmt: skip
     from rich.console import Console
 

@@ -112,17 +112,13 @@ def search(
 
     The same command goes on where it stopped, and does nothing when it had finished.
 
+    \b
     Examples:
-
       dilnas search --budget-gflops 4
-
-      dilnas search --space dilateformer-mobile --budget-gflops 1 --budget-mparams 5
-
-      dilnas search --budget-gflops 4 --data photos/ --proxy standard --gpus-per-trial 0.5
-
+      dilnas search --space dilateformer-mobile --budget-mparams 5
+      dilnas search --data photos/ --proxy standard --gpus-per-trial 0.5
       dilnas search --budget-gflops 80 --img-size 800x1280
-
-      dilnas search --budget-ms 300 --profile amd-epyc/dilateformer-b8-224-fp32-t2
+      dilnas search --budget-ms 300 --profile NAME
     """
     from dilnas.cli.options import seconds_of
     from dilnas.cli.profile_options import image_sides

@@ -104,7 +104,7 @@ def show(
       dilnas space show dilateformer --budget-gflops 4 --budget-mparams 20
       dilnas space show my_space.yaml --json
       dilnas space show dilateformer --img-size 800x1280 --budget-gflops 80
-      dilnas space show --budget-ms 300 --profile amd-epyc/dilateformer-b8-224-fp32-t2
+      dilnas space show --budget-ms 300 --profile NAME
     """
     from rich.console import Console
 

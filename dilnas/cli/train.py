@@ -138,8 +138,8 @@ def train(
     \b
     Examples:
       dilnas train exports/NAME --data /data/imagenet
-      dilnas train tiny --data photos/ --finetune tiny.pth --epochs 30 --lr 1e-4 --img-size 384
-      dilnas train small --data "shards/{000..146}.tar" --workers 8 --batch-size 1024
+      dilnas train tiny --data photos/ --finetune tiny.pth --img-size 384
+      dilnas train small --data "shards/{000..146}.tar" --batch-size 1024
       dilnas train tiny --epochs 2 --batch-size 64 --workers 2
     """  # fmt: skip
     from dilnas.cli.options import seconds_of
