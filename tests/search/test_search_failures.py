@@ -176,8 +176,9 @@ def test_the_time_out_comes_from_like_trainings():
     assert limit(ledger, 0, 1, fixed=7.0, final=True) == 14.0
 
 
-@given(st.lists(st.floats(0.1, 1e4), min_size=1, max_size=8), st.floats(1.0, 3.0))
+@given(st.lists(st.floats(0.1, 1e4), min_size=1, max_size=8), st.floats(1.0, 0.99 * FACTOR))
 def test_nothing_like_the_others_is_killed(seconds, slower):
-    """A training as long as the longest of its kind, on a machine up to ten times slower."""
+    """A training as long as the longest of its kind, on a machine almost ten times slower."""
     ledger = told([(1.0, [each]) for each in seconds] + [(1.0, [])])
-    assert limit(ledger, len(seconds), 0) >= max(max(seconds) * slower * FACTOR / 3, SHORTEST)
+    allowed = limit(ledger, len(seconds), 0)
+    assert allowed >= SHORTEST and allowed > max(seconds) * slower
