@@ -74,4 +74,6 @@ def audit_table(document: Mapping[str, Any]) -> Table:
 
 def _tau(estimate: Mapping[str, Any]) -> str:
     tau, low, high = (estimate[name] for name in ("tau", "low", "high"))
-    return "–" if tau is None else f"{tau:.2f} [{low:.2f}, {high:.2f}]"
+    if tau is None:
+        return "–"
+    return f"{tau:.2f}" if low is None else f"{tau:.2f} [{low:.2f}, {high:.2f}]"

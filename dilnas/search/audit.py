@@ -45,6 +45,9 @@ RESAMPLES = 1000
 MOST = 400
 """Candidates beyond which a random sample of as many is audited: pairs grow as n^2."""
 
+SAME = 1e-9
+"""Taus of resamples that differ by less are the same, but for rounding."""
+
 TRUST, DOUBT, TOO_FEW = "trust", "don't trust", "too few to say"
 
 
@@ -54,7 +57,8 @@ class TauEstimate:
 
     Attributes:
         tau: -1..1; None where one of the scores is the same for all, or there is no pair.
-        low, high: 95 % percentile bootstrap interval over candidates, always around ``tau``.
+        low, high: 95 % percentile bootstrap interval over candidates, always around ``tau``; None
+            where all resamples give the same, as of two pairs: that says nothing of the doubt.
         pairs: pairs that were compared.
     """
 
@@ -111,6 +115,8 @@ def tau_estimate(
     )
     taus = _taus(draws.astype(float), sums)
     low, high = np.quantile(taus[np.isfinite(taus)], (0.025, 0.975))
+    if high - low < SAME:
+        return TauEstimate(tau=tau, low=None, high=None, pairs=pairs)
     return TauEstimate(tau=tau, low=min(float(low), tau), high=max(float(high), tau), pairs=pairs)
 
 

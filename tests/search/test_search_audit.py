@@ -9,7 +9,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
-from dilnas.search.audit import audit, audit_document, tau_estimate
+from dilnas.report.audit import audit_cells
+from dilnas.search.audit import ProxyAudit, audit, audit_document, tau_estimate
 from dilnas.search.finals import HeldOut
 
 SCORES = st.lists(st.integers(0, 6), min_size=2, max_size=25)
@@ -44,17 +45,31 @@ def test_over_all_pairs_it_is_scipys_tau_b(data):
         assert found.tau is None
     else:
         assert found.tau == pytest.approx(kendalltau(a, b).statistic, abs=1e-12)
-        assert -1 <= found.low <= found.tau <= found.high <= 1
+        if found.low is not None:
+            assert -1 <= found.low <= found.tau <= found.high <= 1 and found.low < found.high
     assert found.pairs == len(a) * (len(a) - 1) // 2
 
 
 @given(st.lists(st.integers(0, 1000), min_size=3, max_size=30, unique=True))
 def test_perfect_agreement_is_1_and_reversal_is_minus_1(a):
-    """The interval too, whatever the monotone function."""
+    """Whatever the monotone function; an interval of no width would claim that to be certain."""
     rising = tau_estimate(a, [math.log1p(v) for v in a])
     falling = tau_estimate(a, [-v for v in a])
-    assert (rising.low, rising.tau, rising.high) == (1, 1, 1)
-    assert (falling.low, falling.tau, falling.high) == (-1, -1, -1)
+    assert (rising.low, rising.tau, rising.high) == (None, 1, None)
+    assert (falling.low, falling.tau, falling.high) == (None, -1, None)
+
+
+def test_two_pairs_that_agree_are_shown_without_an_interval():
+    """Not as [1.00, 1.00]; their number stands beside them."""
+    near = np.zeros((4, 4))
+    near[0, 1] = near[1, 0] = near[2, 3] = near[3, 2] = 1
+    some, all_ = tau_estimate([1, 2, 3, 4], [1, 2, 3, 4], near), tau_estimate([1, 2, 3], [1, 3, 2])
+    line = ProxyAudit(
+        proxy="nsc", target="re-trained", candidates=4, overall=all_, near=some, verdict="", why=""
+    )
+    cells = audit_cells(audit_document([line], []))[0]
+    assert cells[4:6] == ("2", "1.00")
+    assert cells[3].startswith("0.33 [-1.00, ")
 
 
 @given(SCORES, st.randoms(use_true_random=False))
