@@ -226,7 +226,7 @@ def _prediction(
                 **chosen, height=height, width=width, device=where, channels_last=channels_last
             )
         )
-    check_beside(predictor, workloads, environment(where).device_name)
+    check_beside(predictor, workloads, environment(where))
     return lambda result: predicted_beside(result, predictor)
 
 

@@ -13,6 +13,7 @@ __all__ = [
     "affinity",
     "affinity_cores",
     "available_memory_bytes",
+    "cpu_model",
     "cpu_name",
     "is_virtual",
     "rss_high_water_bytes",
@@ -138,6 +139,21 @@ def cpu_name() -> str:
     except OSError:
         pass  # not Linux: the name that Python knows will do
     return platform.processor() or platform.machine() or "unknown CPU"
+
+
+def cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
+    """Family, model and stepping of an x86 processor (Linux): its name may not tell which it is.
+
+    Hypervisors hide the name behind one like "Intel(R) Xeon(R) Processor" and leave these, by which
+    programs choose their code. None where the system does not say.
+    """
+    found: dict[str, str] = {}
+    for line in (_word(cpuinfo) or "").splitlines():
+        key, _, value = line.partition(":")
+        found.setdefault(key.strip(), value.strip())
+    if not {"cpu family", "model", "stepping"} <= found.keys():
+        return None
+    return f"family {found['cpu family']} model {found['model']} stepping {found['stepping']}"
 
 
 def affinity() -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dilnas import __version__
 from dilnas.errors import DeviceError
 from dilnas.measure import heap
-from dilnas.measure.cpu import CpuUse, affinity_cores, cpu_name
+from dilnas.measure.cpu import CpuUse, affinity_cores, cpu_model, cpu_name
 from dilnas.measure.nvml import Gpu
 from dilnas.records import Environment, Workload
 
@@ -91,6 +91,7 @@ def _cpu_facts() -> dict[str, Any]:
     now = CpuUse.now()
     return {
         "name": cpu_name(),
+        "cpu_model": cpu_model(),
         "cores": now.cores,
         "affinity_cores": affinity_cores(),
         "affinity": list(now.affinity),

@@ -8,7 +8,7 @@ from dataclasses import replace
 from dilnas.errors import InputError
 from dilnas.predict.latency import LatencyPredictor
 from dilnas.predict.stored import calibrations_of, checked
-from dilnas.records import Profile, Workload
+from dilnas.records import Environment, Profile, Workload
 
 __all__ = ["check_beside", "predicted_beside"]
 
@@ -35,7 +35,7 @@ def predicted_beside(profile: Profile, predictor: LatencyPredictor | None = None
 def _fitting(profile: Profile) -> LatencyPredictor | None:
     """By the first calibration under ``profiles/`` that is for a profile's device and workload."""
     assert profile.environment is not None
-    for path, found in calibrations_of(profile.environment.device_name):
+    for path, found in calibrations_of(profile.environment):
         threads = found.environment.threads == profile.environment.threads
         if (threads or profile.workload.device != "cpu") and (
             _comparable(found.workload) == _comparable(profile.workload)
@@ -45,17 +45,18 @@ def _fitting(profile: Profile) -> LatencyPredictor | None:
 
 
 def check_beside(
-    predictor: LatencyPredictor, workloads: Sequence[Workload], device_name: str
+    predictor: LatencyPredictor, workloads: Sequence[Workload], here: Environment
 ) -> None:
     """Raise InputError unless ``predictor`` is for this device and one of these workloads.
 
     Threads are not compared: what torch finds depends on the machine's load.
     """
-    there = predictor.calibration.environment.device_name
-    if there != device_name:
+    there = predictor.calibration.environment
+    if other := there.other_device(here):
         raise InputError(
-            "a calibration of another device", where="--profile", expected=device_name, got=there
-        )
+            "a calibration of another device", where="--profile",
+            expected=here.other_device(there), got=other,
+        )  # fmt: skip
     found = _comparable(predictor.workload)
     differing = [
         [name for name, value in _comparable(workload).items() if found[name] != value]

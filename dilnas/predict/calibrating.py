@@ -155,8 +155,10 @@ def _begun(place: _Place, blank: Calibration) -> Calibration:
     found = read_calibration(place.unfinished)
     for name in ("space", "fingerprint", "workload", "seed"):
         _agree(place, name, getattr(blank, name), getattr(found, name))
-    for name in ("device_name", "torch", "threads"):
-        _agree(place, name, getattr(blank.environment, name), getattr(found.environment, name))
+    then, now = found.environment, blank.environment
+    _agree(place, "device", now.other_device(then), then.other_device(now))
+    for name in ("torch", "threads"):
+        _agree(place, name, getattr(now, name), getattr(then, name))
     return replace(found, environment=blank.environment)
 
 

@@ -22,6 +22,7 @@ from dilnas.files import write_atomic
 from dilnas.predict.calibration import ROLES, Calibration, Fit
 from dilnas.predict.judging import judged
 from dilnas.predict.parts import KINDS
+from dilnas.records import Environment
 from dilnas.records.decode import Spot, decode
 from dilnas.records.paths import device_slug
 from dilnas.records.reading import parsed_json
@@ -157,17 +158,19 @@ def known_calibrations() -> list[str]:
     return sorted(found)
 
 
-def calibrations_of(device_name: str) -> Iterator[tuple[Path, Calibration]]:
+def calibrations_of(device: Environment) -> Iterator[tuple[Path, Calibration]]:
     """Calibrations of a device under ``profiles/``, their figures not checked yet; with its path.
 
     A file that cannot be read is passed over: nobody asked for it by name.
     """
     for folder in _folders():
-        for path in sorted((folder / device_slug(device_name)).glob("*.json")):
+        for path in sorted((folder / device_slug(device.device_name)).glob("*.json")):
             if not _is_calibration(path):
                 continue
             with contextlib.suppress(InputError):
-                yield path, read_calibration(path)
+                found = read_calibration(path)
+                if not found.environment.other_device(device):
+                    yield path, found
 
 
 def _is_calibration(path: Path) -> bool:

@@ -50,3 +50,14 @@ class Environment:
     dilnas: str
     threads: int
     facts: dict[str, Any] = field(default_factory=dict)
+
+    def other_device(self, other: Environment) -> str:
+        """What tells the two devices apart, "" where nothing does, for a line that compares them.
+
+        A virtual machine's processor may be called "Intel(R) Xeon(R) Processor" whatever it is, so
+        its family, model and stepping are compared too, where both sides know them.
+        """
+        if self.device_name != other.device_name:
+            return self.device_name
+        mine, others = (each.facts.get("cpu_model") for each in (self, other))
+        return f"{self.device_name} ({mine})" if mine and others and mine != others else ""

@@ -59,11 +59,12 @@ class FrontLatency:
         calibration = self.predictor.calibration
         device = calibration.workload.device
         try:
-            here = environment(choose_device(device)).device_name
+            here = environment(choose_device(device))
         except DeviceError as error:
             return str(error)
-        there = calibration.environment.device_name
-        return "" if here == there else f"they are for {there}, this is {here}"
+        there = calibration.environment
+        other = there.other_device(here)
+        return other and f"they are for {other}, this is {here.other_device(there)}"
 
     def measured(self, architecture: Architecture) -> dict[str, float]:
         """Milliseconds of a batch: "median", and the ends of its 95 % interval.

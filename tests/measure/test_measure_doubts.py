@@ -14,7 +14,7 @@ import pytest
 from simulated_gpu import FOLDER, GPUS, PROTOCOL
 
 from dilnas.measure import measure_latency
-from dilnas.measure.cpu import CpuUse, is_virtual
+from dilnas.measure.cpu import CpuUse, cpu_model, is_virtual
 from dilnas.measure.doubts import (
     cpu_doubts,
     gpu_doubts,
@@ -317,6 +317,19 @@ def test_launch_bound_is_told_from_enqueue_time() -> None:
     """Above 80 % of device time the CPU is the bottleneck."""
     assert launch_doubts(0.010, 0.005) == []
     assert "95%" in launch_doubts(0.010, 0.0095)[0]
+
+
+def test_a_processor_is_told_by_its_model_where_its_name_is_hidden(tmp_path: Path) -> None:
+    """Hypervisors call many of them alike; other architectures have no such numbers."""
+    file = tmp_path / "cpuinfo"
+    file.write_text(
+        "processor\t: 0\ncpu family\t: 6\nmodel\t\t: 207\nmodel name\t: Intel(R) Xeon(R)\n"
+        "stepping\t: 2\n\nprocessor\t: 1\ncpu family\t: 6\nmodel\t\t: 143\nstepping\t: 8\n"
+    )
+    assert cpu_model(file) == "family 6 model 207 stepping 2"
+    file.write_text("processor\t: 0\nCPU part\t: 0xd0c\nmodel\t: 1\n")
+    assert cpu_model(file) is None
+    assert cpu_model(tmp_path / "absent") is None
 
 
 def test_a_virtual_machine_is_said_beside_a_time_that_stands_alone(tmp_path: Path) -> None:
