@@ -23,6 +23,8 @@ settings.load_profile("dilnas")
 
 tritons.load_triton()
 
+LONGEST = ("test_tutorial.py", "test_search_random_kills.py")
+
 
 @pytest.fixture
 def interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,5 +36,5 @@ def interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest test first: with pytest -n, one process would wait for it at the end."""
-    items.sort(key=lambda item: item.path.name != "test_tutorial.py")
+    """The longest tests first: with pytest -n, one process would do them alone at the end."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)

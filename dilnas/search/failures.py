@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import re
+import sys
 
 from dilnas.errors import RunError
 
@@ -41,10 +42,9 @@ def ruins_worker(error: Exception) -> bool:
 
 def release_memory() -> None:
     """Give back what a training that failed still holds, to the GPU too."""
-    import torch
-
     gc.collect()
-    torch.cuda.empty_cache()  # nothing where CUDA was never used
+    if torch := sys.modules.get("torch"):
+        torch.cuda.empty_cache()  # nothing where CUDA was never used
 
 
 class SameFailure:

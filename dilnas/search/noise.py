@@ -98,7 +98,7 @@ def _errors(
     scores: dict[int, list[float]], held_out: HeldOut
 ) -> tuple[dict[int, float | None], float]:
     """Standard error of each mean, and the factor that makes it half an interval."""
-    from scipy.stats import t
+    from scipy.special import stdtrit  # Student's t; scipy.stats takes a second to import
 
     # All re-trainings tell of the spread, those of references and near misses too.
     repeated = {n: held_out.accuracies(n) for n in held_out.scores}
@@ -112,13 +112,13 @@ def _errors(
         )
         sigma = math.sqrt(squares / freedom)
         errors = {n: sigma / math.sqrt(len(v)) if v else None for n, v in scores.items()}
-        return errors, float(t.ppf(quantile, freedom))
+        return errors, float(stdtrit(freedom, quantile))
     images = held_out.val_images
     binomial = {
         n: math.sqrt(v[0] * (1 - v[0]) / images) if v and images else None
         for n, v in scores.items()
     }
-    return binomial, float(t.ppf(quantile, MANY))
+    return binomial, float(stdtrit(MANY, quantile))
 
 
 def _standing(

@@ -6,12 +6,14 @@ CPU seconds with BLAS on two threads, which wait for each other by spinning, and
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
-__all__ = ["one_blas_thread", "one_torch_thread"]
+__all__ = ["one_blas_thread", "one_torch_thread", "torch_threads"]
 
 
 @contextmanager
@@ -34,6 +36,16 @@ def one_torch_thread() -> Iterator[None]:
     try:
         yield
     finally:
+        torch.set_num_threads(threads)
+
+
+def torch_threads(threads: int) -> None:
+    """So many threads for torch in this process, also where it is imported later.
+
+    Nobody waits for torch's two seconds of import for the sake of an evaluator that trains nothing.
+    """
+    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
+    if torch := sys.modules.get("torch"):
         torch.set_num_threads(threads)
 
 

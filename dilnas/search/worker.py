@@ -7,6 +7,7 @@ from typing import Any
 
 from dilnas.errors import DataError, DependencyError, DeviceError, RunError
 from dilnas.search.failures import WorkerRuinedError, reason_of, release_memory, ruins_worker
+from dilnas.search.threads import torch_threads
 from dilnas.search.unit import Evaluator
 
 __all__ = ["worker_class"]
@@ -23,9 +24,7 @@ def worker_class() -> Any:
         """Keeps its evaluator, and so torch and the data, between units."""
 
         def setup(self, config: dict[str, Any], evaluator: Evaluator, threads: int) -> None:
-            import torch
-
-            torch.set_num_threads(threads)
+            torch_threads(threads)
             evaluator.describe()  # what a worker lacks (a module, the data) is no candidate's fault
             self._evaluator = evaluator
             self._unit = config["unit"]

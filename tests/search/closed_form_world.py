@@ -16,7 +16,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from ray import cloudpickle
 
 from dilnas.arch import Architecture
@@ -107,14 +106,21 @@ def hang(number):
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
+def of_torch(name):
+    """Imported by those who use it only: it takes a worker two seconds."""
+    import torch
+
+    return getattr(torch, name)
+
+
 FAILURES = {
     "raise": lambda number: raises(ValueError("this one does not train")),
     "nan": lambda number: None,
     "exit": lambda number: os._exit(1),
     "hang": hang,
     "host memory": lambda number: bytearray(1 << 60),
-    "torch's host memory": lambda number: torch.empty(1 << 60),
-    "GPU memory": lambda number: raises(torch.OutOfMemoryError(
+    "torch's host memory": lambda number: of_torch("empty")(1 << 60),
+    "GPU memory": lambda number: raises(of_torch("OutOfMemoryError")(
         f"CUDA out of memory. Tried to allocate {number}.00 GiB. GPU 0 has a total capacity of "
         "79.10 GiB of which 1.50 GiB is free. Of the allocated memory 70.00 GiB is allocated by"
     )),

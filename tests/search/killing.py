@@ -133,7 +133,7 @@ class Killer:
                 self.trials += 6  # more of the same search, so that there is something to kill
         process = self._start()
         process.join(300)
-        assert process.exitcode == 0, self._said()
+        assert process.exitcode == 0, (process.exitcode, self._said())
 
     def _start(self):
         options = {"trials": self.trials, "workers": self.workers, "final_seeds": self.final_seeds}
@@ -150,14 +150,15 @@ class Killer:
             if driver:
                 process.kill()
                 process.join()
-                self._count("driver")
+                if process.exitcode == -signal.SIGKILL:  # else it had ended by itself
+                    self._count("driver")
             elif found := workers_under(self.raylet):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(self.rng.choice(found), signal.SIGKILL)
                     self._count("worker")
         if process.is_alive():
             process.join(300)
-        assert process.exitcode in (0, -signal.SIGKILL), self._said()
+        assert process.exitcode in (0, -signal.SIGKILL), (process.exitcode, self._said())
         return process.exitcode
 
     def _await_moment(self, process):
