@@ -8,6 +8,7 @@ affair and comes out of the fit (``dilnas.predict.fitting``).
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 from dilnas.cost.formulas import KERNELS, STEM_CONVS
 from dilnas.predict.parts import Part
@@ -26,10 +27,11 @@ in 10^9; elements in 10^6: of maps read, of hidden layers, written, of weights; 
 attention (10^9) and its logits (10^6); taps of all head groups and calls are counts."""
 
 
-def amounts(part: Part) -> list[float]:
+@lru_cache(maxsize=1 << 14)  # each cross-validated fit asks for those of the same parts
+def amounts(part: Part) -> tuple[float, ...]:
     """The amounts of ``AMOUNTS[part.kind]``."""
     found = {"stem": _stem, "downsample": _downsample, "head": _head}.get(part.kind, _block)(part)
-    return [found[name] for name in AMOUNTS[part.kind]]
+    return tuple(found[name] for name in AMOUNTS[part.kind])
 
 
 def coordinates(part: Part) -> list[float]:

@@ -54,23 +54,23 @@ def judged(calibration: Calibration, *, model: Fit | None = None) -> Fit:
                 f"too few networks measured to {'fit' if role == FIT else 'see how well it fits'}",
                 where="--time-limit", expected=f">= {least}", got=len(found),
             )  # fmt: skip
-    hyper = _chosen(calibration, fits, model)
-    left = {name: _cross_validated(calibration, fits, name, hyper) for name in _models(calibration)}
+    steady = Steady(calibration)
+    hyper = _chosen(steady, fits, model)
+    left = {name: _cross_validated(steady, fits, name, hyper) for name in _models(calibration)}
     errors = {name: _typical(values) for name, values in left.items()}
     best = min(errors, key=lambda name: errors[name]) if model is None else model.model
     if best not in left:
         raise InputError(f"there is no such model: {best}")
     scale = math.exp(statistics.median(left[best]))
-    whole = _fit(calibration, fits, best, hyper)
+    whole = _fit(steady, fits, best, hyper)
     # What was cross-validated was steady; as measured it is off by the machine's state too.
-    steady = Steady(calibration)
     swings = [math.log(network.seconds / steady.seconds(network)) for network in fits]
     inside = np.array(left[best]) + swings - math.log(scale)
-    off = _log_errors(calibration, held, whole, steady=False) - math.log(scale)
+    off = _log_errors(steady, held, whole, as_measured=True) - math.log(scale)
     return Fit(
         model=best, residuals=hyper, scale=scale, coverage=COVERAGE,
         reach=_quantile(np.abs(np.concatenate([inside, off]))),
-        errors=errors, **_figures(calibration, held, whole, scale), **_stability(calibration),
+        errors=errors, **_figures(steady, held, whole, scale), **_stability(calibration),
     )  # fmt: skip
 
 
@@ -78,7 +78,7 @@ def fitted(calibration: Calibration) -> PartModel:
     """The model of a finished calibration: seconds of parts, its scale not applied."""
     fit = calibration.fit
     assert fit is not None
-    return _fit(calibration, calibration.by_role(FIT), fit.model, fit.residuals)
+    return _fit(Steady(calibration), calibration.by_role(FIT), fit.model, fit.residuals)
 
 
 def _models(calibration: Calibration) -> tuple[str, ...]:
@@ -86,47 +86,40 @@ def _models(calibration: Calibration) -> tuple[str, ...]:
 
 
 def _chosen(
-    calibration: Calibration, fits: Sequence[Timed], model: Fit | None
+    steady: Steady, fits: Sequence[Timed], model: Fit | None
 ) -> dict[str, tuple[float, ...]]:
     """The residuals' parameters by kind."""
     if model is not None:
         return model.residuals
-    if calibration.workload.compile != "eager":
+    if steady.calibration.workload.compile != "eager":
         return {}
-    found = fit_times(*_times(calibration, fits)).hyper()
+    found = fit_times(*_times(steady, fits)).hyper()
     return {kind: tuple(values) for kind, values in found.items()}
 
 
 def _fit(
-    calibration: Calibration,
+    steady: Steady,
     networks: Sequence[Timed],
     model: str,
     hyper: dict[str, tuple[float, ...]],
 ) -> PartModel:
+    calibration = steady.calibration
     if calibration.workload.compile != "eager":
-        steady = Steady(calibration)
         seconds = np.array([steady.seconds(network) for network in networks])
         return fit_sums([calibration.parts(network) for network in networks], seconds)
     known: dict[str, Hyper] = {k: (v[0], v[1], v[2]) for k, v in hyper.items() if len(v) == 3}
-    return fit_times(*_times(calibration, networks), smooth=model == SMOOTH, hyper=known)
+    return fit_times(*_times(steady, networks), smooth=model == SMOOTH, hyper=known)
 
 
-def _times(calibration: Calibration, networks: Sequence[Timed]) -> tuple[list[Part], Array]:
-    """Distinct parts of each network with their seconds: the median of all that are alike."""
-    parts: list[Part] = []
-    seconds: list[float] = []
-    steady = Steady(calibration)
-    for network in networks:
-        runs = steady.runs(network)
-        places = np.array(network.parts)
-        for place in sorted(set(network.parts)):
-            parts.append(calibration.pieces[place])
-            seconds.append(float(np.median(runs[:, places == place])))
-    return parts, np.array(seconds)
+def _times(steady: Steady, networks: Sequence[Timed]) -> tuple[list[Part], Array]:
+    """Distinct parts of each network with their seconds."""
+    found = [item for network in networks for item in steady.parts(network).items()]
+    pieces = steady.calibration.pieces
+    return [pieces[place] for place, _ in found], np.array([seconds for _, seconds in found])
 
 
 def _cross_validated(
-    calibration: Calibration,
+    steady: Steady,
     fits: Sequence[Timed],
     model: str,
     hyper: dict[str, tuple[float, ...]],
@@ -135,8 +128,8 @@ def _cross_validated(
     left = [0.0] * len(fits)
     for fold in range(FOLDS):
         others = [network for i, network in enumerate(fits) if i % FOLDS != fold]
-        fitted_to_them = _fit(calibration, others, model, hyper)
-        mine = _log_errors(calibration, fits[fold::FOLDS], fitted_to_them, steady=True)
+        fitted_to_them = _fit(steady, others, model, hyper)
+        mine = _log_errors(steady, fits[fold::FOLDS], fitted_to_them)
         left[fold::FOLDS] = mine.tolist()
     if not all(map(math.isfinite, left)):
         raise InputError("too few networks measured to fit", where="--time-limit")
@@ -144,12 +137,12 @@ def _cross_validated(
 
 
 def _log_errors(
-    calibration: Calibration, networks: Sequence[Timed], model: PartModel, *, steady: bool
+    steady: Steady, networks: Sequence[Timed], model: PartModel, *, as_measured: bool = False
 ) -> Array:
     """(N,) log of measured over predicted; NaN where a part is of a kind never seen."""
-    seconds, times = model.seconds(calibration.pieces), Steady(calibration)
+    seconds = model.seconds(steady.calibration.pieces)
     predicted = np.array([seconds[list(network.parts)].sum() for network in networks])
-    measured = [times.seconds(n) if steady else n.seconds for n in networks]
+    measured = [n.seconds if as_measured else steady.seconds(n) for n in networks]
     return np.asarray(np.log(measured) - np.log(predicted))
 
 
@@ -167,16 +160,16 @@ def _quantile(errors: Array) -> float:
 
 
 def _figures(
-    calibration: Calibration, held: Sequence[Timed], model: PartModel, scale: float
+    steady: Steady, held: Sequence[Timed], model: PartModel, scale: float
 ) -> dict[str, Any]:
-    log = _log_errors(calibration, held, model, steady=False) - math.log(scale)
-    steady = _log_errors(calibration, held, model, steady=True) - math.log(scale)
+    log = _log_errors(steady, held, model, as_measured=True) - math.log(scale)
+    still = _log_errors(steady, held, model) - math.log(scale)
     off = np.abs(np.expm1(-log))
     measured = np.array([network.seconds for network in held])
     predicted = measured * np.exp(-log)
     return {
-        "steady_error_median": float(np.median(np.abs(np.expm1(-steady)))),
-        "steady_spearman": rank_correlation(predicted * np.exp(steady), predicted),
+        "steady_error_median": float(np.median(np.abs(np.expm1(-still)))),
+        "steady_spearman": rank_correlation(predicted * np.exp(still), predicted),
         "held_out": len(held),
         "error_median": float(np.median(off)),
         "error_p90": float(np.quantile(off, 0.9)),

@@ -29,10 +29,12 @@ ALIKE = {
 
 
 class Steady:
-    """The times of one calibration, corrected."""
+    """The times of one calibration, corrected; what was computed for a network is kept."""
 
     def __init__(self, calibration: Calibration) -> None:
+        self.calibration = calibration
         self._pieces = calibration.pieces
+        self._parts: dict[int, dict[int, float]] = {}
         kinds = [calibration.pieces[place].kind for place in calibration.anchor_parts]
         self._columns = {}
         for kind in KINDS:
@@ -56,6 +58,19 @@ class Steady:
         }
         kinds = [self._pieces[place].kind for place in network.parts]
         return np.asarray(runs * np.stack([factors[kind] for kind in kinds], axis=1))
+
+    def parts(self, network: Timed) -> dict[int, float]:
+        """Seconds of each distinct part, by its place: the median of all that are alike.
+
+        ``network``: one of the calibration's own.
+        """
+        if id(network) not in self._parts:
+            runs, places = self.runs(network), np.array(network.parts)
+            self._parts[id(network)] = {
+                place: float(np.median(runs[:, places == place]))
+                for place in sorted(set(network.parts))
+            }
+        return self._parts[id(network)]
 
     def seconds(self, network: Timed) -> float:
         """Median over the runs of the whole network."""
