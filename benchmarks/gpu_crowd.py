@@ -60,13 +60,11 @@ class Task:
 
 @dataclass(kw_only=True)
 class Worker:
-    """A process that does one task after another. ``task``: what it has not answered yet;
-    ``answered``: how many it has."""
+    """A process that does one task after another. ``task``: what it has not answered yet."""
 
     process: subprocess.Popen[str]
     cores: int
     task: Task | None = None
-    answered: int = 0
     rows: list[Row] = field(default_factory=list)
     last_words: list[str] = field(default_factory=list)
     threads: list[threading.Thread] = field(default_factory=list)
@@ -120,15 +118,6 @@ class Worker:
     def over(self) -> bool:
         """Whether it has ended and everything that it answered was read."""
         return self.process.poll() is not None and not self.threads[0].is_alive()
-
-    @property
-    def never_began(self) -> bool:
-        """Of one that is over: whether its task came when it had made its last answer.
-
-        It ends by itself, without an error, after an answer only: what reached it in the moment
-        between the two was not read. One that ends so before its first answer would do it again.
-        """
-        return self.process.returncode == 0 and self.answered > 0
 
     def end(self) -> None:
         """Kill it if it runs, and what it has started: that would go on beside the timings."""
@@ -204,19 +193,19 @@ class Crowd:
 
     def _collect(self, runner: Runner, note: Callable[[str, Row], None], *,
                  crashes: bool = True) -> None:  # fmt: skip
-        """Note what was answered; what a process that died has left is a failure."""
+        """Note what was answered; what a process that ended by itself has left is a failure."""
         for worker in list(self.workers):
             over = worker.over
             while worker.rows and worker.task is not None:
                 kind, worker.task = worker.task.kind, None
-                worker.answered += 1
-                note(kind, worker.rows.pop(0))
+                row = worker.rows.pop(0)
+                if row.pop("last", False):
+                    worker.dismiss()  # or the next task would reach it while it ends
+                note(kind, row)
             if over and crashes:
                 self.workers.remove(worker)
                 worker.end()
-                if worker.task is not None and worker.never_began:
-                    self.queue.insert(0, worker.task)
-                elif worker.task is not None:
+                if worker.task is not None:
                     self._crashed(runner, worker, worker.task)
 
     def _crashed(self, runner: Runner, worker: Worker, task: Task) -> None:

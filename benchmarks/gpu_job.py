@@ -150,9 +150,10 @@ def main(words: list[str]) -> int:
             task = json.loads(line)
             kind, item = task["kind"], task["item"]
             row = answered(str(item), partial(KINDS[kind], device, item))
+            row["last"] = row["status"] == "failed" and _lost(device)
             channel.write(json.dumps(row, default=str) + "\n")
             channel.flush()
-            if row["status"] == "failed" and _lost(device):
+            if row["last"]:
                 break
     return 0
 
