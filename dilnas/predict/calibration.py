@@ -120,6 +120,12 @@ class Calibration:
         device = device_slug(self.environment.device_name)
         return f"{device}/{self.space}-{workload_slug(self.workload)}"
 
+    @property
+    def anchor_seconds(self) -> float:
+        """Median over all runs of the anchor, whole: the machine as it usually was."""
+        runs = [run for network in self.networks for run in network.anchors_s]
+        return statistics.median(map(sum, runs))
+
     def by_role(self, role: str) -> list[Timed]:
         """The networks of one role, in order."""
         return [network for network in self.networks if network.role == role]

@@ -69,7 +69,7 @@ def run_search(
     if settings.image_size == own:  # nothing was asked for
         settings = replace(settings, image_size=None)
     size = settings.image_size or own
-    latency = FrontLatency.of(settings.profile, size)
+    latency = FrontLatency.of(settings.profile, space, size)
     report = presearch_report(
         space, Budgets(**settings.budgets), image_size=size, latency=latency.seconds
     )
@@ -206,6 +206,8 @@ class _Search:
         self._tell(Note("measuring the latency of the front"))
         try:
             self._reporter.measure(self._latency, self._poll)
+            if anchor := self._ledger.notes().get("anchor_ms"):
+                self._tell(Note(self._latency.pace(anchor)))
         except DeviceError as error:  # of the last thing that a search does: its result stands
             self._tell(Note(f"not all of the front could be measured: {error}"))
 

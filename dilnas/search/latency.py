@@ -8,11 +8,13 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from dilnas.arch import Architecture
-from dilnas.errors import DeviceError
+from dilnas.errors import DeviceError, SpaceError
 from dilnas.sizes import ImageSize
 
 if TYPE_CHECKING:
     from dilnas.predict import LatencyPredictor
+    from dilnas.predict.calibration import Calibration
+    from dilnas.space import SearchSpace
     from dilnas.space_costs import Latency
 
 __all__ = ["FrontLatency"]
@@ -23,18 +25,19 @@ SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class FrontLatency:
-    """The calibration of a search, if it has one."""
+    """The calibration of a search in ``space``, if it has one."""
 
+    space: SearchSpace
     predictor: LatencyPredictor | None
 
     @classmethod
-    def of(cls, profile: str | None, image_size: ImageSize) -> FrontLatency:
+    def of(cls, profile: str | None, space: SearchSpace, image_size: ImageSize) -> FrontLatency:
         """Raises InputError where there is no such calibration, or it is of another image."""
         if profile is None:
-            return cls(None)
+            return cls(space, None)
         from dilnas.predict.choosing import predictor_for
 
-        return cls(predictor_for(profile, image_size=image_size))
+        return cls(space, predictor_for(profile, image_size=image_size))
 
     @property
     def seconds(self) -> Latency | None:
@@ -66,6 +69,31 @@ class FrontLatency:
         other = there.other_device(here)
         return other and f"they are for {other}, this is {here.other_device(there)}"
 
+    def measured_anchor(self) -> dict[str, float] | None:
+        """``measured`` of the network by which the calibration knows its machine, and "then", the
+        milliseconds that it took there; None where the space that it is of is not to be had.
+        """
+        assert self.predictor is not None
+        calibration = self.predictor.calibration
+        space = _space_of(calibration, self.space)
+        if space is None:
+            return None
+        found = self.measured(space.decode(calibration.anchor))
+        return {**found, "then": round(1e3 * calibration.anchor_seconds, 4)}
+
+    def pace(self, anchor: dict[str, float]) -> str:
+        """What ``measured_anchor`` says of the machine between then and now."""
+        assert self.predictor is not None
+        change = anchor["median"] / anchor["then"] - 1
+        took = f"its anchor took {anchor['then']:.2f} ms then, {anchor['median']:.2f} ms now"
+        if abs(change) <= self.predictor.fit.noise_floor:
+            return f"this machine is about as fast as when it was calibrated: {took}"
+        word = "slower" if change > 0 else "faster"
+        return (
+            f"this machine is {abs(change):.0%} {word} than when it was calibrated ({took}): the "
+            "measured latencies differ from the predicted ones by that too"
+        )
+
     def measured(self, architecture: Architecture) -> dict[str, float]:
         """Milliseconds of a batch: "median", and the ends of its 95 % interval.
 
@@ -90,3 +118,16 @@ class FrontLatency:
             "low": round(1e3 * found.extra["median_low_s"], 4),
             "high": round(1e3 * found.extra["median_high_s"], 4),
         }
+
+
+def _space_of(calibration: Calibration, own: SearchSpace) -> SearchSpace | None:
+    """The one whose networks were calibrated: the search's own, or a shipped one."""
+    from dilnas.space import SearchSpace
+
+    if own.fingerprint == calibration.fingerprint:
+        return own
+    try:
+        shipped = SearchSpace.load(calibration.space)
+    except SpaceError:  # a file of its user's
+        return None
+    return shipped if shipped.fingerprint == calibration.fingerprint else None

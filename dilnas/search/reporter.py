@@ -78,7 +78,8 @@ class Reporter:
         self._ledger.note("test_accuracy", {str(n): v for n, v in tested.items()})
 
     def measure(self, latency: FrontLatency, poll: Callable[[], None]) -> None:
-        """Measure the front and the variants in its table on this machine; kept with the ledger.
+        """Measure the front and the variants in its table on this machine, and the calibration's
+        anchor beside them; kept with the ledger.
 
         ``poll`` is called between two.
         """
@@ -86,11 +87,14 @@ class Reporter:
         known = dict(self._ledger.notes().get("measured_ms", {}))
         networks = {c.key: self._architecture(c) for c in self._ledger.candidates}
         networks |= {variant.key: variant for variant in VARIANTS.values()}
-        for row in rows:
+        missing = dict.fromkeys(row["key"] for row in rows if row["key"] not in known)
+        for key in missing:
             poll()
-            if row["key"] not in known:
-                known[row["key"]] = latency.measured(networks[row["key"]])
-                self._ledger.note("measured_ms", known)
+            known[key] = latency.measured(networks[key])
+            self._ledger.note("measured_ms", known)
+        if rows and (missing or "anchor_ms" not in self._ledger.notes()):
+            poll()
+            self._ledger.note("anchor_ms", latency.measured_anchor())
 
     def _tested(self) -> dict[int, float]:
         kept = self._ledger.notes().get("test_accuracy", {})

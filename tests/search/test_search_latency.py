@@ -18,6 +18,7 @@ from dilnas.predict.stored import write_calibration
 from dilnas.ray_session import ray_session
 from dilnas.search import search
 from dilnas.search.events import Note
+from dilnas.search.latency import FrontLatency
 from dilnas.space import SearchSpace
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "predict"))
@@ -96,10 +97,34 @@ def test_where_the_device_is_there_the_front_is_measured(tmp_path, cluster, foun
         assert 0 < low <= middle <= high
         assert float(row["predicted_ms"]) > 0
     assert "measuring the latency of the front" in notes
+    # The calibration is of no real machine: this one has another pace, and that is said.
+    (pace,) = (note for note in notes if note.startswith("this machine is "))
+    then = 1e3 * found.anchor_seconds
+    assert f"its anchor took {then:.2f} ms then" in pace and ("faster" in pace or "slower" in pace)
     # The same command again measures nothing and changes nothing.
     again, _ = run(tmp_path, written(here, tmp_path), budget_gflops=0.009)
     assert [row for row in rows(tmp_path, "front.csv") if row["trial"]] == front
     assert again.trained == 0
+
+
+def test_a_machine_that_is_as_fast_as_it_was_is_not_called_another(found):
+    """Only a change beyond the difference of any two moments is one; its size and sign are said."""
+    latency = FrontLatency(SMOKE, LatencyPredictor(found))
+    noise = found.fit.noise_floor
+
+    def said(change):
+        return latency.pace({"median": 100 * (1 + change), "then": 100.0})
+
+    assert "about as fast" in said(0.9 * noise) and "about as fast" in said(-0.9 * noise)
+    assert "is 20% slower than when it was calibrated" in said(max(0.2, 2 * noise))
+    assert "its anchor took 100.00 ms then, 75.00 ms now" in said(-0.25)
+    assert "is 25% faster" in said(-0.25)
+
+
+def test_the_anchor_is_run_where_its_space_is_known(found):
+    """The search's own space or a shipped one; of a file that is not here nothing is guessed."""
+    other = replace(found, space="theirs", fingerprint="0" * 16)
+    assert FrontLatency(SMOKE, LatencyPredictor(other)).measured_anchor() is None
 
 
 def test_a_run_is_not_gone_on_with_by_another_calibration(tmp_path, cluster, found):
