@@ -46,7 +46,9 @@ def drive(folder, options, address):
     os.dup2(log, 1)
     os.dup2(log, 2)
     # The cluster is known to answer; asking takes as long as all the rest of the start.
-    importlib.import_module("dilnas.search.settings")._check_cluster = lambda address: None
+    settings = importlib.import_module("dilnas.search.settings")
+    assert callable(settings.check_cluster)
+    settings.check_cluster = lambda address: None
     search = importlib.import_module("dilnas.search").search
     world = World(str(folder / "log.txt"), pause=PAUSE)
     search("smoke", out=str(folder / "run"), address=address, evaluator=world, **options)
