@@ -1,7 +1,7 @@
 """A Ray of our own on the loopback interface, or a cluster that is there already; both quiet.
 
 Used by the search (Ray Tune) and by full training (Ray Train). ``TUNE_…`` and ``RAY_…`` variables
-below silence what Ray prints into the user's terminal.
+below silence what Ray prints into the user's terminal, and spare what it starts in vain.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ QUIET = {
     "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    # Tune and Train give their actors an environment, for which Ray starts other processes.
+    "RAY_prestart_worker_first_driver": "0",
     "RAY_DEDUP_LOGS": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
