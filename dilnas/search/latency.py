@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from dilnas.arch import Architecture
-from dilnas.errors import DeviceError, SpaceError
+from dilnas.errors import DeviceError
 from dilnas.sizes import ImageSize
 
 if TYPE_CHECKING:
@@ -126,8 +126,7 @@ def _space_of(calibration: Calibration, own: SearchSpace) -> SearchSpace | None:
 
     if own.fingerprint == calibration.fingerprint:
         return own
-    try:
-        shipped = SearchSpace.load(calibration.space)
-    except SpaceError:  # a file of its user's
+    if calibration.space not in SearchSpace.names():  # of a file of its user's
         return None
+    shipped = SearchSpace.load(calibration.space)
     return shipped if shipped.fingerprint == calibration.fingerprint else None
