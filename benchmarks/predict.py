@@ -100,10 +100,9 @@ def held_out(predictor: LatencyPredictor, space: SearchSpace, options: Any) -> N
             _say_visits(what, found, predicted)
     totals = [statistics.median(map(sum, visit.beside)) for visit in visits]
     pairs = np.abs(np.log(totals)[:, None] - np.log(totals)[None])[np.triu_indices(len(totals), 1)]
-    usual = statistics.median(sum(a) for n in calibration.networks for a in n.anchors_s)
     print(
         f"anchor: {np.expm1(np.median(pairs)):.1%} from one moment to another, "
-        f"{statistics.median(totals) / usual - 1:+.1%} against the calibration"
+        f"{statistics.median(totals) / calibration.anchor_seconds - 1:+.1%} against the calibration"
     )
 
 

@@ -45,7 +45,7 @@ class Steady:
             kind: float(np.median(every[:, mine].sum(axis=1)))
             for kind, mine in self._columns.items()
         }
-        self._usual_whole = float(np.median(every.sum(axis=1)))
+        self._usual_whole = calibration.anchor_seconds
 
     def runs(self, network: Timed) -> Array:
         """(runs, parts) seconds; (runs, 1) where runs were seen as a whole."""

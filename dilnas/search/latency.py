@@ -91,7 +91,7 @@ class FrontLatency:
         word = "slower" if change > 0 else "faster"
         return (
             f"this machine is {abs(change):.0%} {word} than when it was calibrated ({took}): the "
-            "measured latencies differ from the predicted ones by that too"
+            "measured latencies differ from the predicted ones by about that too"
         )
 
     def measured(self, architecture: Architecture) -> dict[str, float]:

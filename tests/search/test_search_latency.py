@@ -121,8 +121,11 @@ def test_a_machine_that_is_as_fast_as_it_was_is_not_called_another(found):
     assert "is 25% faster" in said(-0.25)
 
 
-def test_the_anchor_is_run_where_its_space_is_known(found):
+def test_the_anchor_is_run_where_its_space_is_known(found, monkeypatch):
     """The search's own space or a shipped one; of a file that is not here nothing is guessed."""
+    monkeypatch.setattr(importlib.import_module("dilnas.search.latency"), "SECONDS", 0.5)
+    elsewhere = FrontLatency(SearchSpace.load("dilateformer"), LatencyPredictor(found))
+    assert elsewhere.measured_anchor()["then"] == pytest.approx(1e3 * found.anchor_seconds, 1e-3)
     other = replace(found, space="theirs", fingerprint="0" * 16)
     assert FrontLatency(SMOKE, LatencyPredictor(other)).measured_anchor() is None
 
